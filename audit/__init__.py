@@ -1,0 +1,1 @@
+"""What happened, provably. Knows nothing of chat, models or policy."""

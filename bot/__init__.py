@@ -1,0 +1,1 @@
+"""The service: who speaks, one turn, the chat surfaces."""

@@ -1,0 +1,1 @@
+"""Chat account -> person -> principal, and the tokens that say so."""

@@ -1,0 +1,280 @@
+"""What the service asks of chats, directories and models (Protocols). Knows no SDK.
+
+A chat needs six verbs (compare teleport's plugin port): health, standing, say, whisper, post, update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, TypeAlias
+
+from bot.cards import Card
+from bot.messages import ChatUser, SurfaceName, Thread
+from policy.model import Json, RoleName, Subject, TenantId
+
+# --- chats ------------------------------------------------------------------------------------------
+
+
+class SurfaceError(Exception):
+    """The chat did not take a message. `retry_after_s` when it said so; `gone`: post anew elsewhere."""
+
+    def __init__(self, sentence: str, *, retry_after_s: float | None = None, gone: bool = False) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
+        self.gone = gone
+
+
+class Standing(StrEnum):
+    """What the chat itself says of an account, read anew at every decision."""
+
+    MEMBER = "member"
+    GUEST = "guest"
+    STRANGER = "stranger"
+    """Of another team, invited, or unconfirmed."""
+    BOT = "bot"
+    DEACTIVATED = "deactivated"
+    UNKNOWN = "unknown"
+    """The chat did not answer: refused (invariant 13)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A message the bot posted, so that it can be drawn anew."""
+
+    surface: SurfaceName
+    team: str
+    channel: str
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A button below a plain message, e.g. "Ask again"."""
+
+    label: str
+    action: str
+    """``ask_again`` or ``withdraw``; a closed word of the surface contract."""
+    held_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class HomeLine:
+    headline: str
+    status: str
+    link: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """App Home: what waits for me, what I asked."""
+
+    greeting: str
+    stopped: str | None
+    waiting_for_me: tuple[HomeLine, ...]
+    asked_by_me: tuple[HomeLine, ...]
+
+
+class Stream(Protocol):
+    """An answer that grows. `done` settles it with the final text; both never raise for niceties."""
+
+    async def add(self, text: str) -> None: ...
+
+    async def done(self, text: str) -> None: ...
+
+
+class ChatSurface(Protocol):
+    """One chat. Every method raises `SurfaceError` and nothing else."""
+
+    @property
+    def name(self) -> SurfaceName: ...
+
+    async def health(self) -> None:
+        """Returns when the chat answers; raises when it does not."""
+
+    async def standing(self, who: ChatUser) -> Standing:
+        """What the chat says of the account now. Never cached across decisions."""
+
+    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
+        """A message in the thread, everyone there reads it. `text` is Markdown."""
+
+    async def whisper(self, thread: Thread, who: ChatUser, text: str) -> None:
+        """A message only `who` sees, where they are."""
+
+    async def begin(self, thread: Thread, who: ChatUser) -> Stream:
+        """Show that the bot is at it, and stream the answer where the chat can."""
+
+    async def post(self, team: str, destination: str, card: Card) -> Posted:
+        """Post a card. `destination`: ``#channel``, or ``dm:<chat user id>``."""
+
+    async def update(self, posted: Posted, card: Card) -> None:
+        """Draw a posted card anew. `gone` when it no longer exists."""
+
+    async def link(self, thread: Thread) -> str | None:
+        """A link to the thread's first message."""
+
+    async def show_home(self, who: ChatUser, home: Home) -> None: ...
+
+
+# --- people -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody the directory knows."""
+
+    tenant: TenantId
+    subject: Subject
+    display_name: str
+    email: str | None
+    active: bool
+    groups: tuple[str, ...]
+    employee_number: str | None
+    accounts: tuple[ChatUser, ...]
+
+
+class Directory(Protocol):
+    """Who is who. Fails closed: not found is None, never a guess."""
+
+    def by_account(self, who: ChatUser) -> Person | None: ...
+
+    def by_subject(self, tenant: TenantId, subject: Subject) -> Person | None: ...
+
+    def people(self, tenant: TenantId) -> tuple[Person, ...]: ...
+
+    def tenant_of(self, surface: SurfaceName, team: str) -> TenantId | None:
+        """Which tenant a chat team belongs to."""
+
+    def groups_unmapped(self, known: frozenset[str]) -> tuple[str, ...]:
+        """Groups that exist but that no role names."""
+
+
+# --- models -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class UserSaid:
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class OthersSaid:
+    """What somebody else wrote in the thread: untrusted text, quoted as such to the model."""
+
+    who: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call the model asks for. `arguments` None: the model's JSON did not parse (see `raw`)."""
+
+    id: str
+    name: str
+    """The wire name, e.g. ``crm_read``."""
+    arguments: dict[str, Json] | None
+    raw: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AssistantSaid:
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+    opaque: Json = None
+    """What the provider wants back verbatim (thinking blocks, reasoning items); of `model` alone."""
+    model: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolReturned:
+    call_id: str
+    content: str
+    """JSON text. Words of strangers inside are wrapped and labelled by the loop."""
+    is_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EventHappened:
+    """A held call was settled. Tells the model; not a user's word."""
+
+    text: str
+
+
+Message: TypeAlias = UserSaid | OthersSaid | AssistantSaid | ToolReturned | EventHappened
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOffer:
+    """A tool as a model sees it."""
+
+    name: str
+    description: str
+    input_schema: Json
+
+
+class Stop(StrEnum):
+    END = "end"
+    TOOLS = "tools"
+    MAX_TOKENS = "max_tokens"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    system: str
+    messages: tuple[Message, ...]
+    tools: tuple[ToolOffer, ...]
+    max_tokens: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAnswer:
+    text: str
+    calls: tuple[ToolCall, ...]
+    usage: Usage
+    model: str
+    stop: Stop
+    opaque: Json = None
+
+
+class ModelError(Exception):
+    """The model gave no answer. `str(e)` is a sentence for people; nothing internal is in it."""
+
+    def __init__(self, sentence: str, *, retry_after_s: float | None = None, transient: bool) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
+        self.transient = transient
+
+
+OnText: TypeAlias = Callable[[str], Awaitable[None]]
+
+
+class Model(Protocol):
+    """One model behind one adapter."""
+
+    @property
+    def name(self) -> str:
+        """What the audit and the cost table call it, e.g. ``claude-sonnet-5-5``, ``offline``."""
+
+    async def answer(self, request: ModelRequest, on_text: OnText | None = None) -> ModelAnswer:
+        """One answer. Streams text to `on_text` where the API can.
+
+        Raises:
+            ModelError: rate limits, overload, time-outs after the adapter's own retries; refusals by the API.
+        """
+
+
+class RolesOf(Protocol):
+    """Groups -> roles, from roles.yaml as it is now."""
+
+    def __call__(self, groups: tuple[str, ...]) -> frozenset[RoleName]: ...

@@ -1,0 +1,1 @@
+"""Labelled tasks, graders and gates. Not in the wheel."""

@@ -1,0 +1,196 @@
+"""The approval state machine: Pending -> Approved | Rejected | Expired | Voided.
+
+Pure: what was read from the rows comes in, a verdict goes out. Knows no table, chat or clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeAlias, assert_never
+
+from policy.model import Principal, RoleName, Subject, TenantId
+
+
+class ApprovalStatus(StrEnum):
+    """Where a held call stands. ``PENDING`` is the only one that can still change by a press."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    VOIDED = "voided"
+    WITHDRAWN = "withdrawn"
+
+
+class Verb(StrEnum):
+    """What a person pressed."""
+
+    APPROVE = "approve"
+    REJECT = "reject"
+    WITHDRAW = "withdraw"
+    ASK = "ask"
+
+
+class PressResult(StrEnum):
+    """What became of a press. Closed: each is an audit row's status (invariant 5)."""
+
+    APPROVED = "approved"
+    COUNTED = "counted"
+    """A valid vote, but more people are needed."""
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+    ASKED = "asked"
+    DUPLICATE = "duplicate"
+    SAME_PERSON = "same_person"
+    """The same human under another account."""
+    OWN_REQUEST = "own_request"
+    NOT_APPROVER = "not_approver"
+    NOT_REQUESTER = "not_requester"
+    NO_PERSON_KEY = "no_person_key"
+    STALE = "stale"
+    """The card showed another revision or digest."""
+    LATE = "late"
+    """Already settled."""
+    EXPIRED = "expired"
+    STOPPED = "stopped"
+    """The kill-switch is on."""
+    OTHER_TENANT = "other_tenant"
+    UNKNOWN = "unknown"
+    """No such request."""
+    STRANGER = "stranger"
+    """The presser could not be resolved to a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    subject: Subject
+    person_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The approval row and its votes as one transaction read them, locked."""
+
+    tenant: TenantId
+    requester: Subject
+    requester_person_key: str | None
+    status: ApprovalStatus
+    revision: int
+    digest: str
+    approver_roles: tuple[RoleName, ...]
+    needed: int
+    votes: tuple[Vote, ...]
+    expires_at: datetime
+    stopped: bool
+    """A kill-switch covers this call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """One press: who, what, and which revision they were looking at."""
+
+    who: Principal
+    verb: Verb
+    revision: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The call leaves Pending. ``result`` names the press that did it."""
+
+    status: ApprovalStatus
+    result: PressResult
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A vote to be recorded, the call stays Pending."""
+
+    have: int
+    needed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question to the requester; nothing is decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Nothing changes but the audit. ``sentence`` may be shown to the presser."""
+
+    result: PressResult
+    sentence: str
+
+
+Verdict: TypeAlias = Settled | Counted | Asked | Refused
+
+
+def judge(row: Snapshot, ballot: Ballot, now: datetime) -> Verdict:
+    """What `ballot` does to `row` at `now` (aware, UTC). Total: every input has a verdict."""
+    if ballot.who.tenant != row.tenant:
+        return Refused(PressResult.OTHER_TENANT, "This request belongs to another organisation.")
+    if row.status is not ApprovalStatus.PENDING:
+        return Refused(PressResult.LATE, f"Already {row.status.value}. Your press changed nothing.")
+    if now >= row.expires_at:
+        return Refused(PressResult.EXPIRED, "This request has expired. Nothing was done; the requester can ask again.")
+    if ballot.revision != row.revision or ballot.digest != row.digest:
+        return Refused(
+            PressResult.STALE, "This card shows an older version. Look at the newest card and press again."
+        )
+    match ballot.verb:
+        case Verb.WITHDRAW:
+            return _withdraw(row, ballot)
+        case Verb.ASK:
+            return _not_entitled(row, ballot) or Asked()
+        case Verb.REJECT:
+            return _not_entitled(row, ballot) or Settled(ApprovalStatus.REJECTED, PressResult.REJECTED)
+        case Verb.APPROVE:
+            return _not_entitled(row, ballot) or _approve(row, ballot)
+        case _:
+            assert_never(ballot.verb)
+
+
+def is_own_request(row: Snapshot, who: Principal) -> bool:
+    """Whether `who` is the requester, under this or another account (invariant 4)."""
+    if who.subject == row.requester:
+        return True
+    return who.person_key is not None and who.person_key == row.requester_person_key
+
+
+def _withdraw(row: Snapshot, ballot: Ballot) -> Verdict:
+    if not is_own_request(row, ballot.who):
+        return Refused(PressResult.NOT_REQUESTER, "Only the person who asked can withdraw this request.")
+    return Settled(ApprovalStatus.WITHDRAWN, PressResult.WITHDRAWN)
+
+
+def _not_entitled(row: Snapshot, ballot: Ballot) -> Refused | None:
+    if is_own_request(row, ballot.who):
+        return Refused(PressResult.OWN_REQUEST, "You asked for this, so somebody else has to decide it.")
+    if not ballot.who.roles.intersection(row.approver_roles):
+        wanted = " or ".join(row.approver_roles)
+        return Refused(PressResult.NOT_APPROVER, f"Only people with the role {wanted} can decide this.")
+    if ballot.who.person_key is None or row.requester_person_key is None:
+        return Refused(
+            PressResult.NO_PERSON_KEY,
+            "The directory does not say which person an account belongs to, so it cannot be proved that "
+            "two different people agreed. Ask an admin to complete the directory entry.",
+        )
+    return None
+
+
+def _approve(row: Snapshot, ballot: Ballot) -> Verdict:
+    if row.stopped:
+        return Refused(PressResult.STOPPED, "Countersign is stopped. Nothing was approved; press again after it resumes.")
+    for vote in row.votes:
+        if vote.subject == ballot.who.subject:
+            return Refused(PressResult.DUPLICATE, "You have already approved this. It counts once.")
+        if vote.person_key == ballot.who.person_key:
+            return Refused(PressResult.SAME_PERSON, "You have already approved this under another account.")
+    have = len(row.votes) + 1
+    if have < row.needed:
+        return Counted(have, row.needed)
+    return Settled(ApprovalStatus.APPROVED, PressResult.APPROVED)

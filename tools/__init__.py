@@ -1,0 +1,1 @@
+"""The one door to every effect, and what stands behind it."""
