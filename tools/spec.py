@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -68,12 +68,8 @@ class Resolved:
     facts: tuple[Fact, ...] = ()
     draft: Draft | None = None
     reservation: Reservation | None = None
-    stable: Args = None  # type: ignore[assignment]
+    stable: Args = field(default_factory=dict)
     """The part of the world that must not have changed at execution (ids, addresses, amounts paid)."""
-
-    def __post_init__(self) -> None:
-        if self.stable is None:
-            object.__setattr__(self, "stable", {})
 
 
 class OutputClass(StrEnum):
