@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Protocol, TypeAlias
 
 from bot.cards import Card
-from bot.messages import ChatUser, SurfaceName, Thread
+from bot.messages import AskAgain, ChatUser, Command, Incoming, Press, SurfaceName, Thread
 from policy.model import Json, RoleName, Subject, TenantId
 
 # --- chats ------------------------------------------------------------------------------------------
@@ -115,6 +115,40 @@ class ChatSurface(Protocol):
         """A link to the thread's first message."""
 
     async def show_home(self, who: ChatUser, home: Home) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PressReply:
+    """What a press led to. `sentence` is for the presser alone; `card` is the card as it is now, None: leave it."""
+
+    sentence: str
+    card: Card | None = None
+
+
+class Service(Protocol):
+    """What a chat hands on, once it has proved who sent it. Implemented by `bot.turn`.
+
+    Resolving the account, deduplicating deliveries and every audit row are the implementation's business: the chat
+    passes both ids of a delivery and calls as often as the platform delivers.
+    """
+
+    async def on_message(self, message: Incoming) -> None:
+        """Durable once it returns; answers come through `ChatSurface`."""
+
+    async def on_press(self, press: Press) -> PressReply: ...
+
+    async def on_ask_again(self, again: AskAgain) -> PressReply: ...
+
+    async def on_command(self, command: Command) -> str:
+        """The text of a private answer, Markdown."""
+
+    async def home(self, who: ChatUser) -> Home: ...
+
+    async def on_account_changed(self, who: ChatUser, standing: Standing) -> None:
+        """The chat says that an account was deactivated, restored or made a guest."""
+
+    async def follows(self, thread: Thread) -> bool:
+        """Whether the bot takes part in the thread, so that a message there needs no mention."""
 
 
 # --- people -----------------------------------------------------------------------------------------
