@@ -138,9 +138,7 @@ def judge(row: Snapshot, ballot: Ballot, now: datetime) -> Verdict:
     if now >= row.expires_at:
         return Refused(PressResult.EXPIRED, "This request has expired. Nothing was done; the requester can ask again.")
     if ballot.revision != row.revision or ballot.digest != row.digest:
-        return Refused(
-            PressResult.STALE, "This card shows an older version. Look at the newest card and press again."
-        )
+        return Refused(PressResult.STALE, "This card shows an older version. Look at the newest card and press again.")
     match ballot.verb:
         case Verb.WITHDRAW:
             return _withdraw(row, ballot)
@@ -158,7 +156,24 @@ def is_own_request(row: Snapshot, who: Principal) -> bool:
     """Whether `who` is the requester, under this or another account (invariant 4)."""
     if who.subject == row.requester:
         return True
-    return who.person_key is not None and who.person_key == row.requester_person_key
+    key = _person(who.person_key)
+    return key is not None and key == _person(row.requester_person_key)
+
+
+def people_for(row: Snapshot) -> frozenset[str]:
+    """The different people whose votes count: one per person key, the requester never among them.
+
+    Rows are read again here because this count is the two-person rule: a vote that should not
+    have been stored must not help.
+    """
+    requester = _person(row.requester_person_key)
+    keys = (_person(vote.person_key) for vote in row.votes if vote.subject != row.requester)
+    return frozenset(key for key in keys if key is not None and key != requester)
+
+
+def _person(key: str | None) -> str | None:
+    """A person key as it is compared: keys that differ in case or white space are one person's."""
+    return (key or "").strip().casefold() or None
 
 
 def _withdraw(row: Snapshot, ballot: Ballot) -> Verdict:
@@ -172,8 +187,9 @@ def _not_entitled(row: Snapshot, ballot: Ballot) -> Refused | None:
         return Refused(PressResult.OWN_REQUEST, "You asked for this, so somebody else has to decide it.")
     if not ballot.who.roles.intersection(row.approver_roles):
         wanted = " or ".join(row.approver_roles)
-        return Refused(PressResult.NOT_APPROVER, f"Only people with the role {wanted} can decide this.")
-    if ballot.who.person_key is None or row.requester_person_key is None:
+        only = f"Only people with the role {wanted} can" if wanted else "No role may"
+        return Refused(PressResult.NOT_APPROVER, f"{only} decide this. Your press changed nothing.")
+    if _person(ballot.who.person_key) is None or _person(row.requester_person_key) is None:
         return Refused(
             PressResult.NO_PERSON_KEY,
             "The directory does not say which person an account belongs to, so it cannot be proved that "
@@ -184,13 +200,15 @@ def _not_entitled(row: Snapshot, ballot: Ballot) -> Refused | None:
 
 def _approve(row: Snapshot, ballot: Ballot) -> Verdict:
     if row.stopped:
-        return Refused(PressResult.STOPPED, "Countersign is stopped. Nothing was approved; press again after it resumes.")
+        sentence = "Countersign is stopped. Nothing was approved; press again after it resumes."
+        return Refused(PressResult.STOPPED, sentence)
+    key = _person(ballot.who.person_key)
     for vote in row.votes:
         if vote.subject == ballot.who.subject:
             return Refused(PressResult.DUPLICATE, "You have already approved this. It counts once.")
-        if vote.person_key == ballot.who.person_key:
+        if _person(vote.person_key) == key:
             return Refused(PressResult.SAME_PERSON, "You have already approved this under another account.")
-    have = len(row.votes) + 1
+    have = len(people_for(row)) + 1
     if have < row.needed:
         return Counted(have, row.needed)
     return Settled(ApprovalStatus.APPROVED, PressResult.APPROVED)
