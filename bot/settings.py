@@ -1,0 +1,281 @@
+"""What an operator sets, read once and then frozen. Knows every public name; opens no connection.
+
+Names are DESIGN section 4's. Each may also be given as NAME_FILE; values without a secret may stand in
+countersign.yaml (COUNTERSIGN_CONFIG, default ./countersign.yaml where it exists).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from bot.environment import Fault, Name, SettingsError, Source
+from tools.credentials import Credentials, Secret
+
+__all__ = ["NAMES", "Fault", "PersonKey", "Settings", "SettingsError", "read"]
+
+
+class PersonKey(StrEnum):
+    """What tells two people apart (invariant 4)."""
+
+    SUBJECT = "subject"
+    EMPLOYEE_NUMBER = "employee_number"
+    """Where people hold two accounts. Who has no number can decide nothing."""
+
+
+class SmtpSecurity(StrEnum):
+    STARTTLS = "starttls"
+    TLS = "tls"
+    NONE = "none"
+    """Only for a relay on this machine or a test."""
+
+
+NAMES: tuple[Name, ...] = (
+    Name("SLACK_BOT_TOKEN", "Slack: the bot's token, xoxb-…", secret=True),
+    Name("SLACK_APP_TOKEN", "Slack: the app-level token for Socket Mode, xapp-…", secret=True),
+    Name("SLACK_SIGNING_SECRET", "Slack: the signing secret, for events over HTTP", secret=True),
+    Name("SLACK_API_URL", "Slack: another API address, for tests and gateways", "slack_api_url"),
+    Name("TEAMS_APP_ID", "Teams: the app's id", "teams_app_id"),
+    Name("TEAMS_APP_PASSWORD", "Teams: the app's password", secret=True),
+    Name("TEAMS_TENANT_ID", "Teams: the Entra tenant", "teams_tenant_id"),
+    Name("TEAMS_OPENID_METADATA_URL", "Teams: where the signing keys are published", "teams_openid_metadata_url"),
+    Name("ANTHROPIC_API_KEY", "Claude: the API key", secret=True),
+    Name("ANTHROPIC_BASE_URL", "Claude: another API address", "anthropic_base_url"),
+    Name("OPENAI_API_KEY", "OpenAI: the API key", secret=True),
+    Name("OPENAI_BASE_URL", "OpenAI, or a server that speaks its protocol: the address", "openai_base_url"),
+    Name("LANGFUSE_PUBLIC_KEY", "Traces to Langfuse: the public key", "langfuse_public_key"),
+    Name("LANGFUSE_SECRET_KEY", "Traces to Langfuse: the secret key", secret=True),
+    Name("LANGFUSE_BASE_URL", "Traces to Langfuse: the address", "langfuse_base_url"),
+    Name("OTEL_EXPORTER_OTLP_ENDPOINT", "Traces to any OTLP collector: its address", "otel_exporter_otlp_endpoint"),
+    Name("OTEL_EXPORTER_OTLP_HEADERS", "Traces to any OTLP collector: headers, name=value,…", secret=True),
+    Name("OTEL_SERVICE_NAME", "Traces: what this service is called", "otel_service_name"),
+    Name(
+        "STRIPE_API_KEY", "Refunds: the Stripe key. Without it refunds are booked in the embedded ledger", secret=True
+    ),
+    Name("STRIPE_API_BASE", "Refunds: another Stripe address, for tests", "stripe_api_base"),
+    Name("SMTP_HOST", "Mail: the server. Without it mail stays in the local outbox", "smtp_host"),
+    Name("SMTP_PORT", "Mail: the port (587)", "smtp_port"),
+    Name("SMTP_SECURITY", "Mail: starttls, tls or none (starttls)", "smtp_security"),
+    Name("SMTP_FROM", "Mail: the sender's address", "smtp_from"),
+    Name("SMTP_USERNAME", "Mail: the log-in", "smtp_username"),
+    Name("SMTP_PASSWORD", "Mail: the password", secret=True),
+    Name("COUNTERSIGN_CONFIG", "The file with settings that are no secrets (./countersign.yaml)"),
+    Name(
+        "COUNTERSIGN_DATABASE_URL",
+        "sqlite:///PATH or postgresql://… (countersign.sqlite in the data directory)",
+        secret=True,
+    ),
+    Name(
+        "COUNTERSIGN_BUSINESS_URL",
+        "The customers' and orders' database (business.sqlite in the data directory)",
+        secret=True,
+    ),
+    Name("COUNTERSIGN_DATA_DIR", "Where keys and checkpoints are kept (./.countersign)", "data_dir"),
+    Name("COUNTERSIGN_KEYS_DIR", "The keys, where they are mounted (keys in the data directory)", "keys_dir"),
+    Name("COUNTERSIGN_POLICY_DIR", "The policy files (the defaults that came with Countersign)", "policy_dir"),
+    Name("COUNTERSIGN_DIRECTORY", "Who is who: directory.yaml (./directory.yaml)", "directory"),
+    Name("COUNTERSIGN_PERSON_KEY", "What tells two people apart: subject or employee_number (subject)", "person_key"),
+    Name("COUNTERSIGN_BASE_URL", "Where people reach this service, for links: https://…", "base_url"),
+    Name("COUNTERSIGN_HOST", "The address to listen on (127.0.0.1)", "host"),
+    Name("COUNTERSIGN_PORT", "The port to listen on (8080)", "port"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Slack:
+    """A workspace's app. Socket Mode with `app_token`, events over HTTP with `signing_secret`."""
+
+    bot_token: Secret
+    app_token: Secret | None
+    signing_secret: Secret | None
+    api_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Teams:
+    app_id: str
+    app_password: Secret
+    tenant_id: str
+    openid_metadata_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelAccess:
+    """One provider. No key: a server of one's own that asks for none."""
+
+    api_key: Secret | None
+    base_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Langfuse:
+    public_key: str
+    secret_key: Secret
+    base_url: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Otlp:
+    endpoint: str
+    headers: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
+class Smtp:
+    host: str
+    port: int
+    security: SmtpSecurity
+    sender: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything an operator set. Parts that are None are not configured, and their SDKs stay unimported."""
+
+    database_url: str = field(repr=False)
+    business_url: str = field(repr=False)
+    data_dir: Path
+    keys_dir: Path
+    policy_dir: Path
+    directory: Path
+    person_key: PersonKey
+    base_url: str | None
+    host: str
+    port: int
+    slack: Slack | None
+    teams: Teams | None
+    anthropic: ModelAccess | None
+    openai: ModelAccess | None
+    langfuse: Langfuse | None
+    otlp: Otlp | None
+    service_name: str
+    smtp: Smtp | None
+    stripe_api_base: str | None
+    credentials: Credentials
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where signed checkpoints are appended: outside the database (invariant 10)."""
+        return self.data_dir / "checkpoints.jsonl"
+
+
+def read(environ: Mapping[str, str]) -> Settings:
+    """The settings that `environ` and countersign.yaml state.
+
+    Raises:
+        SettingsError: with everything that is wrong, each with its mend.
+    """
+    source = Source(environ, NAMES)
+    config = source.path("COUNTERSIGN_CONFIG", Path("countersign.yaml"))
+    if environ.get("COUNTERSIGN_CONFIG") or config.exists():
+        source.read_file(config)
+    source.unknown()
+    data_dir = source.path("COUNTERSIGN_DATA_DIR", Path(".countersign")).absolute()
+    settings = Settings(
+        database_url=_database(source, "COUNTERSIGN_DATABASE_URL", data_dir / "countersign.sqlite"),
+        business_url=_database(source, "COUNTERSIGN_BUSINESS_URL", data_dir / "business.sqlite"),
+        data_dir=data_dir,
+        keys_dir=source.path("COUNTERSIGN_KEYS_DIR", data_dir / "keys").absolute(),
+        policy_dir=source.path("COUNTERSIGN_POLICY_DIR", default_policy_dir()).absolute(),
+        directory=source.path("COUNTERSIGN_DIRECTORY", Path("directory.yaml")).absolute(),
+        person_key=source.word("COUNTERSIGN_PERSON_KEY", PersonKey, PersonKey.SUBJECT),
+        base_url=source.url("COUNTERSIGN_BASE_URL"),
+        host=source.text("COUNTERSIGN_HOST") or "127.0.0.1",
+        port=source.port("COUNTERSIGN_PORT", 8080),
+        slack=_slack(source),
+        teams=_teams(source),
+        anthropic=_model(source, "ANTHROPIC"),
+        openai=_model(source, "OPENAI"),
+        langfuse=_langfuse(source),
+        otlp=_otlp(source),
+        service_name=source.text("OTEL_SERVICE_NAME") or "countersign",
+        smtp=_smtp(source),
+        stripe_api_base=source.url("STRIPE_API_BASE"),
+        credentials=Credentials(
+            stripe_api_key=source.secret("STRIPE_API_KEY"),
+            smtp_username=source.text("SMTP_USERNAME"),
+            smtp_password=source.secret("SMTP_PASSWORD"),
+        ),
+    )
+    if source.faults:
+        raise SettingsError(tuple(dict.fromkeys(source.faults)))
+    return settings
+
+
+def default_policy_dir() -> Path:
+    """The policy files that came with Countersign."""
+    spec = importlib.util.find_spec("policy")
+    if spec is None or spec.origin is None:
+        raise SettingsError((Fault("policy", "is not installed.", "Install Countersign again."),))
+    return Path(spec.origin).parent
+
+
+def _database(source: Source, env: str, default: Path) -> str:
+    value = source.text(env)
+    if value is None:
+        return f"sqlite:///{default}"
+    scheme = value.partition(":")[0].partition("+")[0]
+    if scheme not in ("sqlite", "postgresql", "postgres"):
+        source.wrong(env, "names neither SQLite nor PostgreSQL.", "Write sqlite:///PATH or postgresql://HOST/NAME.")
+    return value
+
+
+def _slack(source: Source) -> Slack | None:
+    bot = source.secret("SLACK_BOT_TOKEN", "xoxb-")
+    app = source.secret("SLACK_APP_TOKEN", "xapp-")
+    signing = source.secret("SLACK_SIGNING_SECRET")
+    api_url = source.url("SLACK_API_URL")
+    if bot is None:
+        if app is not None or signing is not None:
+            source.wrong("SLACK_BOT_TOKEN", "is missing.", "Copy it from your Slack app, OAuth & Permissions.")
+        return None
+    if app is None and signing is None:
+        source.wrong(
+            "SLACK_APP_TOKEN",
+            "is missing, and SLACK_SIGNING_SECRET too.",
+            "Set the first for Socket Mode, or the second for events over HTTP.",
+        )
+    return Slack(bot, app, signing, api_url)
+
+
+def _teams(source: Source) -> Teams | None:
+    if not source.together("TEAMS_APP_ID", "TEAMS_APP_PASSWORD", "TEAMS_TENANT_ID"):
+        return None
+    password = source.secret("TEAMS_APP_PASSWORD")
+    app_id, tenant = source.text("TEAMS_APP_ID"), source.text("TEAMS_TENANT_ID")
+    if app_id is None or tenant is None or password is None:
+        return None
+    return Teams(app_id, password, tenant, source.url("TEAMS_OPENID_METADATA_URL"))
+
+
+def _model(source: Source, provider: str) -> ModelAccess | None:
+    key, base_url = source.secret(f"{provider}_API_KEY"), source.url(f"{provider}_BASE_URL")
+    return None if key is None and base_url is None else ModelAccess(key, base_url)
+
+
+def _langfuse(source: Source) -> Langfuse | None:
+    if not source.together("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"):
+        return None
+    public, secret = source.text("LANGFUSE_PUBLIC_KEY"), source.secret("LANGFUSE_SECRET_KEY")
+    if public is None or secret is None:
+        return None
+    return Langfuse(public, secret, source.url("LANGFUSE_BASE_URL"))
+
+
+def _otlp(source: Source) -> Otlp | None:
+    endpoint = source.url("OTEL_EXPORTER_OTLP_ENDPOINT")
+    headers = source.secret("OTEL_EXPORTER_OTLP_HEADERS")
+    return None if endpoint is None else Otlp(endpoint, headers)
+
+
+def _smtp(source: Source) -> Smtp | None:
+    port = source.port("SMTP_PORT", 587)
+    security = source.word("SMTP_SECURITY", SmtpSecurity, SmtpSecurity.STARTTLS)
+    if not source.together("SMTP_HOST", "SMTP_FROM"):
+        return None
+    source.together("SMTP_USERNAME", "SMTP_PASSWORD")
+    host, sender = source.text("SMTP_HOST"), source.text("SMTP_FROM")
+    return None if host is None or sender is None else Smtp(host, port, security, sender)
