@@ -71,9 +71,7 @@ def translate(error: DBAPIError, *, certain: bool = True) -> StoreUnavailable | 
     state = getattr(error.orig, "sqlstate", None)
     if isinstance(state, str):
         if state in _CONFLICTS:
-            return StoreConflict(
-                "Two changes met in the database of Countersign. This one was not made; try it again."
-            )
+            return StoreConflict("Two changes met in the database of Countersign. This one was not made; try it again.")
         words = _POSTGRES.get(state[:2])
         return None if words is None else unavailable(words, certain=certain)
     if error.connection_invalidated or type(error.orig).__name__ == "OperationalError":

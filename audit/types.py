@@ -14,6 +14,7 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 COST_PLACES = Decimal("0.00000001")
 """Costs are kept to a hundred-millionth of a dollar: a single cached token costs more than that."""
+COST_LIMIT = Decimal(10) ** 10
 
 JsonColumn: TypeAlias = JSON
 
@@ -25,9 +26,7 @@ def iso(moment: datetime) -> str:
         ValueError: a time without an offset; nobody can say which moment it means.
     """
     if moment.tzinfo is None:
-        raise ValueError(
-            f"{moment!r} has no time zone. Use aware UTC times, e.g. datetime.now(UTC)."
-        )
+        raise ValueError(f"{moment!r} has no time zone. Use aware UTC times, e.g. datetime.now(UTC).")
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").rjust(27, "0")
 
 
@@ -45,24 +44,18 @@ class UtcDateTime(TypeDecorator[datetime]):
     impl = Text
     cache_ok = True
 
-    def load_dialect_impl(
-        self, dialect: Dialect
-    ) -> TypeEngine[datetime] | TypeEngine[str]:
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[datetime] | TypeEngine[str]:
         if dialect.name == "postgresql":
             return dialect.type_descriptor(TIMESTAMP(timezone=True))
         return dialect.type_descriptor(Text())
 
-    def process_bind_param(
-        self, value: datetime | None, dialect: Dialect
-    ) -> datetime | str | None:
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | str | None:
         if value is None:
             return None
         text = iso(value)
         return value if dialect.name == "postgresql" else text
 
-    def process_result_value(
-        self, value: datetime | str | None, dialect: Dialect
-    ) -> datetime | None:
+    def process_result_value(self, value: datetime | str | None, dialect: Dialect) -> datetime | None:
         if value is None:
             return None
         return from_iso(value) if isinstance(value, str) else value.astimezone(UTC)
@@ -74,24 +67,18 @@ class CostColumn(TypeDecorator[Decimal]):
     impl = Text
     cache_ok = True
 
-    def load_dialect_impl(
-        self, dialect: Dialect
-    ) -> TypeEngine[Decimal] | TypeEngine[str]:
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Decimal] | TypeEngine[str]:
         if dialect.name == "postgresql":
             return dialect.type_descriptor(Numeric(18, 8))
         return dialect.type_descriptor(Text())
 
-    def process_bind_param(
-        self, value: Decimal | None, dialect: Dialect
-    ) -> Decimal | str | None:
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Decimal | str | None:
         if value is None:
             return None
         exact = value.quantize(COST_PLACES)
         return exact if dialect.name == "postgresql" else format(exact, "f")
 
-    def process_result_value(
-        self, value: Decimal | str | None, dialect: Dialect
-    ) -> Decimal | None:
+    def process_result_value(self, value: Decimal | str | None, dialect: Dialect) -> Decimal | None:
         return None if value is None else Decimal(value)
 
 

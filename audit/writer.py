@@ -32,9 +32,7 @@ GROUP = 256
 WRITE_THREADS = 16
 READ_THREADS = 8
 _WRITE = "countersign_write"
-_CLOSED = (
-    "Countersign is shutting down. Nothing was written; try again once it is back."
-)
+_CLOSED = "Countersign is shutting down. Nothing was written; try again once it is back."
 
 
 def make_engine(url: str | URL, *, busy_timeout_ms: int = 30_000) -> Engine:
@@ -74,9 +72,7 @@ def _sqlite_engine(url: URL, busy_timeout_ms: int) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = (
-            None  # the driver begins nothing by itself: `_begin` does
-        )
+        connection.isolation_level = None  # the driver begins nothing by itself: `_begin` does
         connection.execute(f"PRAGMA busy_timeout={busy_timeout_ms}")
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
@@ -109,25 +105,21 @@ def _postgres_engine(url: URL) -> Engine:
     return engine
 
 
-class _Ticket(Generic[T]):
-    """One unit and who waits for it. `done` is called once, in a writer's thread, after the commit."""
+class Ticket(Generic[T]):
+    """One unit of work and who waits for it."""
 
     __slots__ = ("error", "future", "loop", "result", "unit")
 
     def __init__(self, unit: Unit[T], loop: asyncio.AbstractEventLoop | None) -> None:
         self.unit = unit
         self.loop = loop
-        self.future: Future[T] | asyncio.Future[T] = (
-            Future() if loop is None else loop.create_future()
-        )
+        self.future: Future[T] | asyncio.Future[T] = Future() if loop is None else loop.create_future()
         self.result: T | None = None
         self.error: BaseException | None = None
 
     def settle(self) -> None:
         """In the waiter's own loop, or in any thread for a blocking waiter."""
-        if (
-            self.future.done()
-        ):  # the waiter gave up (cancelled); what was committed stays committed
+        if self.future.done():  # the waiter gave up (cancelled); what was committed stays committed
             return
         if self.error is not None:
             self.future.set_exception(self.error)
@@ -135,12 +127,12 @@ class _Ticket(Generic[T]):
             self.future.set_result(cast(T, self.result))
 
 
-_Tickets: TypeAlias = "list[_Ticket[Any]]"
+Tickets: TypeAlias = "list[Ticket[Any]]"
 
 
-def settle_all(tickets: _Tickets) -> None:
+def settle_all(tickets: Tickets) -> None:
     """Wakes every waiter, each loop once: a wake-up is a system call, a group may have hundreds of waiters."""
-    by_loop: dict[asyncio.AbstractEventLoop, _Tickets] = {}
+    by_loop: dict[asyncio.AbstractEventLoop, Tickets] = {}
     for ticket in tickets:
         if ticket.loop is None:
             ticket.settle()
@@ -153,7 +145,7 @@ def settle_all(tickets: _Tickets) -> None:
             continue
 
 
-def _settle_each(tickets: _Tickets) -> None:
+def _settle_each(tickets: Tickets) -> None:
     for ticket in tickets:
         ticket.settle()
 
@@ -176,34 +168,26 @@ class Writer:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._sqlite = engine.dialect.name == "sqlite"
-        self._readers = ThreadPoolExecutor(
-            READ_THREADS, thread_name_prefix="countersign-read"
-        )
+        self._readers = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="countersign-read")
         self._closed = False
         self._gate = threading.Lock()
         if self._sqlite:
-            self._queue: queue.SimpleQueue[_Ticket[Any] | _Stop] = queue.SimpleQueue()
-            self._thread = threading.Thread(
-                target=self._loop, name="countersign-writer", daemon=True
-            )
+            self._queue: queue.SimpleQueue[Ticket[Any] | _Stop] = queue.SimpleQueue()
+            self._thread = threading.Thread(target=self._loop, name="countersign-writer", daemon=True)
             self._thread.start()
         else:
-            self._writers = ThreadPoolExecutor(
-                WRITE_THREADS, thread_name_prefix="countersign-write"
-            )
+            self._writers = ThreadPoolExecutor(WRITE_THREADS, thread_name_prefix="countersign-write")
 
     async def run(self, unit: Unit[T]) -> T:
         """Runs `unit` in one transaction and returns its value once that is durable.
 
-        Cancelling the caller does not take back a unit that has begun.
+        Cancelling the caller does not take back a unit that was handed in.
         """
-        loop = asyncio.get_running_loop()
-        if self._sqlite:
-            ticket = _Ticket(unit, loop)
-            self._put(ticket)
-            return await cast("asyncio.Future[T]", ticket.future)
-        self._check_open()
-        return await loop.run_in_executor(self._writers, self._transact, unit)
+        if not self._sqlite:
+            return await asyncio.wrap_future(self.submit(unit))
+        ticket = Ticket(unit, asyncio.get_running_loop())
+        self._put(ticket)
+        return await cast("asyncio.Future[T]", ticket.future)
 
     def run_blocking(self, unit: Unit[T]) -> T:
         """`run` for code outside an event loop."""
@@ -211,19 +195,23 @@ class Writer:
             self._check_open()
             return self._transact(unit)
         if threading.current_thread() is self._thread:
-            raise RuntimeError(
-                "A unit of work must not wait for another one: use the connection it was given."
-            )
-        ticket = _Ticket(unit, None)
-        self._put(ticket)
-        return cast("Future[T]", ticket.future).result()
+            raise RuntimeError("A unit of work must not wait for another one: use the connection it was given.")
+        return self.submit(unit).result()
+
+    def submit(self, unit: Unit[T]) -> Future[T]:
+        """Hands `unit` in without waiting; the future is settled once it is durable, in a writer's thread."""
+        if self._sqlite:
+            ticket = Ticket(unit, None)
+            self._put(ticket)
+            return cast("Future[T]", ticket.future)
+        with self._gate:
+            self._check_open()
+            return self._writers.submit(self._transact, unit)
 
     async def read(self, unit: Unit[T]) -> T:
         """Runs `unit` in a read-only transaction, beside the writers."""
         self._check_open()
-        return await asyncio.get_running_loop().run_in_executor(
-            self._readers, self.read_blocking, unit
-        )
+        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_blocking, unit)
 
     def read_blocking(self, unit: Unit[T]) -> T:
         """`read` for code outside an event loop."""
@@ -257,10 +245,8 @@ class Writer:
         if self._closed:
             raise StoreUnavailable(_CLOSED)
 
-    def _put(self, ticket: _Ticket[T]) -> None:
-        with (
-            self._gate
-        ):  # nothing may be queued behind the stop mark, it would wait for ever
+    def _put(self, ticket: Ticket[T]) -> None:
+        with self._gate:  # nothing may be queued behind the stop mark, it would wait for ever
             self._check_open()
             self._queue.put(ticket)
 
@@ -282,9 +268,9 @@ class Writer:
             if stop:
                 return
 
-    def _collect(self) -> tuple[_Tickets, bool]:
+    def _collect(self) -> tuple[Tickets, bool]:
         """Blocks for the first unit and takes with it whatever else is waiting by then."""
-        tickets: _Tickets = []
+        tickets: Tickets = []
         item = self._queue.get()
         while True:
             if isinstance(item, _Stop):
@@ -297,36 +283,28 @@ class Writer:
             except queue.Empty:
                 return tickets, False
 
-    def _commit_group(self, tickets: _Tickets) -> None:
+    def _commit_group(self, tickets: Tickets) -> None:
         try:
             with spoken(), self.engine.connect() as connection:
                 connection.execution_options(**{_WRITE: True})
                 with connection.begin():
-                    driver = cast(
-                        sqlite3.Connection, connection.connection.dbapi_connection
-                    )
+                    driver = cast(sqlite3.Connection, connection.connection.dbapi_connection)
                     for ticket in tickets:
                         self._in_savepoint(connection, driver, ticket)
         except StoreUnavailable as error:
             _fail(tickets, error)
-        except (
-            Exception
-        ) as error:  # a fault nobody foresaw must not leave callers waiting for ever
+        except Exception as error:  # noqa: BLE001  an unforeseen fault must not leave callers waiting
             failure = unavailable("could not be used. Look in the log of Countersign")
             failure.__cause__ = error
             _fail(tickets, failure)
 
-    def _in_savepoint(
-        self, connection: Connection, driver: sqlite3.Connection, ticket: _Ticket[Any]
-    ) -> None:
+    def _in_savepoint(self, connection: Connection, driver: sqlite3.Connection, ticket: Ticket[Any]) -> None:
         driver.execute("SAVEPOINT unit")
         try:
             ticket.result = ticket.unit(connection)
         except BaseException as error:
             ticket.error = _for_waiter(error)
-            if (
-                not driver.in_transaction
-            ):  # SQLite gave up the whole transaction (disk full, I/O error)
+            if not driver.in_transaction:  # SQLite gave up the whole transaction (disk full, I/O error)
                 if isinstance(ticket.error, StoreUnavailable):
                     raise ticket.error from error
                 raise unavailable("broke off a transaction. Check its disk") from error
@@ -334,7 +312,7 @@ class Writer:
         driver.execute("RELEASE unit")
 
 
-def _fail(tickets: _Tickets, failure: StoreUnavailable) -> None:
+def _fail(tickets: Tickets, failure: StoreUnavailable) -> None:
     for ticket in tickets:
         ticket.error = ticket.error or failure
 
