@@ -1,0 +1,60 @@
+"""People of the directory as principals, with the roles that policy gives them now. Knows no chat.
+
+Implements `tools.ports.People`: asked again at every decision, nothing is remembered (invariants 3, 9).
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from sqlalchemy.engine import Connection
+
+from bot.ports import Directory, Person, RolesOf
+from bot.settings import PersonKey
+from policy.model import Principal, RoleName, Subject, TenantId
+
+
+def principal_of(person: Person, roles_of: RolesOf, key: PersonKey) -> Principal:
+    """`person` as the door sees them. Says nothing about `person.active`: the caller has looked."""
+    return Principal(
+        tenant=person.tenant,
+        subject=person.subject,
+        display_name=person.display_name,
+        roles=roles_of(person.groups),
+        person_key=person_key(person, key),
+        email=person.email,
+    )
+
+
+def person_key(person: Person, key: PersonKey) -> str | None:
+    """What is the same for two accounts of one human. None: the directory does not say (refused later)."""
+    match key:
+        case PersonKey.SUBJECT:
+            return f"subject:{person.subject}"
+        case PersonKey.EMPLOYEE_NUMBER:
+            number = (person.employee_number or "").strip()
+            return f"employee:{number}" if number else None
+        case _:
+            assert_never(key)
+
+
+class DirectoryPeople:
+    """Who holds which roles, from the directory and roles.yaml as they are at the moment of asking."""
+
+    def __init__(self, directory: Directory, roles_of: RolesOf, key: PersonKey) -> None:
+        self._directory = directory
+        self._roles_of = roles_of
+        self._key = key
+
+    def current(self, conn: Connection, tenant: TenantId, subject: Subject) -> Principal | None:
+        """`conn` is the deciding transaction: a directory in the database reads through it, a file does not."""
+        person = self._directory.by_subject(tenant, subject)
+        if person is None or not person.active:
+            return None
+        return principal_of(person, self._roles_of, self._key)
+
+    def holders(self, conn: Connection, tenant: TenantId, roles: tuple[RoleName, ...]) -> tuple[Principal, ...]:
+        wanted = frozenset(roles)
+        active = (person for person in self._directory.people(tenant) if person.active)
+        principals = (principal_of(person, self._roles_of, self._key) for person in active)
+        return tuple(who for who in principals if who.roles & wanted)

@@ -1,0 +1,232 @@
+"""Call tokens: who asks, through which agent, for which one tool, for at most five minutes (invariant 2).
+
+JWTs (RFC 7519) signed with Ed25519 (RFC 8037), checked explicitly. Knows keys and claims, not what a tool
+does with them. A `jti` names one call: that it is used once is the gateway's to hold, which binds it to the
+call's id in the database, so it holds across replicas.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from policy.model import Principal, RoleName, Subject, TenantId, ToolName
+from tools.ports import CallToken, TokenRefused
+
+ISSUER = "urn:countersign"
+AUDIENCE = "countersign-gateway"
+AGENT = "countersign"
+TYPE = "countersign-call+jwt"
+ALGORITHM = "EdDSA"
+MAX_LIFETIME = timedelta(minutes=5)
+CLOCK_SKEW = timedelta(seconds=5)
+"""Between replicas. Allowed for a token from the future; an expired one is expired."""
+MAX_CHARS = 8192
+
+_HEADER = {"alg", "kid", "typ"}
+_CLAIMS = {
+    "act", "approval_id", "aud", "email", "exp", "iat", "iss", "jti", "name", "nbf", "person_key", "roles", "sub",
+    "sub_iss", "tenant", "tool",
+}  # fmt: skip
+
+Claims: TypeAlias = Mapping[str, object]
+
+
+class CallTokens:
+    """Mints and verifies. Implements `tools.ports.TokenVerifier`."""
+
+    def __init__(self, key: Ed25519PrivateKey, also_trusted: Iterable[Ed25519PublicKey] = ()) -> None:
+        """`also_trusted`: keys that were signed with before, for as long as their tokens may live."""
+        self._key = key
+        self._kid = key_id(key.public_key())
+        self._trusted = {key_id(public): public for public in (key.public_key(), *also_trusted)}
+
+    def mint(
+        self,
+        principal: Principal,
+        tool: ToolName,
+        now: datetime,
+        *,
+        approval_id: str | None = None,
+        jti: str | None = None,
+        lifetime: timedelta = MAX_LIFETIME,
+    ) -> str:
+        """A token for one call of `tool` by `principal`, from `now` (aware) for `lifetime`.
+
+        Raises:
+            ValueError: a lifetime that is not between a second and five minutes.
+        """
+        if not timedelta(seconds=1) <= lifetime <= MAX_LIFETIME:
+            raise ValueError(f"a call token lives one second to five minutes, not {lifetime}")
+        issued = int(now.timestamp())
+        claims = {
+            "iss": ISSUER,
+            "aud": AUDIENCE,
+            "sub": principal.subject.sub,
+            "sub_iss": principal.subject.issuer,
+            "tenant": principal.tenant,
+            "name": principal.display_name,
+            "email": principal.email,
+            "person_key": principal.person_key,
+            "roles": sorted(principal.roles),
+            "act": {"sub": AGENT},
+            "tool": tool,
+            "jti": jti or uuid.uuid4().hex,
+            "approval_id": approval_id,
+            "iat": issued,
+            "nbf": issued,
+            "exp": issued + int(lifetime.total_seconds()),
+        }
+        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._kid, "typ": TYPE})
+
+    def verify(self, token: str, *, tool: ToolName, now: datetime) -> CallToken:
+        """The claims of `token`.
+
+        Raises:
+            TokenRefused: it is not a token of ours for `tool`, valid at `now`. Nothing else is raised.
+        """
+        header, _ = _parts(token)
+        if header.keys() != _HEADER or header["alg"] != ALGORITHM or header["typ"] != TYPE:
+            raise TokenRefused("The token's header is not that of a call token.")
+        kid = header["kid"]
+        key = self._trusted.get(kid) if isinstance(kid, str) else None
+        if key is None:
+            raise TokenRefused("The token is signed with a key that is not trusted.")
+        try:
+            # Times are checked below against the caller's clock.
+            jwt.decode(
+                token,
+                key,
+                algorithms=[ALGORITHM],
+                audience=AUDIENCE,
+                issuer=ISSUER,
+                options={"verify_exp": False, "verify_nbf": False, "verify_iat": False, "strict_aud": True},
+            )
+        except (jwt.PyJWTError, ValueError, TypeError) as error:
+            raise TokenRefused(f"The token does not hold: {type(error).__name__}.") from error
+        _, claims = _parts(token)
+        return _call_token(claims, tool, now)
+
+
+def key_id(key: Ed25519PublicKey) -> str:
+    """The key's JWK thumbprint (RFC 7638), so that replicas with the same key agree on its name."""
+    raw = _b64(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
+    return _b64(hashlib.sha256(f'{{"crv":"Ed25519","kty":"OKP","x":"{raw}"}}'.encode()).digest())
+
+
+def _call_token(claims: Claims, tool: ToolName, now: datetime) -> CallToken:
+    if claims.keys() != _CLAIMS:
+        raise TokenRefused("The token does not carry exactly the claims of a call token.")
+    if _text(claims, "tool") != tool:
+        raise TokenRefused("The token is for another tool.")
+    act = claims["act"]
+    if act != {"sub": AGENT}:
+        raise TokenRefused("The token names another agent.")
+    return CallToken(
+        principal=Principal(
+            tenant=TenantId(_text(claims, "tenant")),
+            subject=Subject(_text(claims, "sub_iss"), _text(claims, "sub")),
+            display_name=_text(claims, "name"),
+            roles=_roles(claims),
+            person_key=_text_or_none(claims, "person_key"),
+            email=_text_or_none(claims, "email"),
+        ),
+        tool=tool,
+        actor=AGENT,
+        jti=_text(claims, "jti"),
+        expires_at=_lifetime(claims, now),
+        approval_id=_text_or_none(claims, "approval_id"),
+    )
+
+
+def _lifetime(claims: Claims, now: datetime) -> datetime:
+    issued, begins, ends = (_moment(claims, name) for name in ("iat", "nbf", "exp"))
+    if not timedelta(0) < ends - issued <= MAX_LIFETIME or begins < issued:
+        raise TokenRefused("The token's times make no call token.")
+    if max(issued, begins) > now + CLOCK_SKEW:
+        raise TokenRefused("The token is from the future.")
+    if now >= ends:
+        raise TokenRefused("The token has expired.")
+    return ends
+
+
+def _moment(claims: Claims, name: str) -> datetime:
+    value = claims[name]
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**40:
+        raise TokenRefused(f"The token's {name} is not a time.")
+    try:
+        return datetime.fromtimestamp(value, UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise TokenRefused(f"The token's {name} is not a time.") from error
+
+
+def _text(claims: Claims, name: str) -> str:
+    value = claims[name]
+    if not isinstance(value, str) or not value:
+        raise TokenRefused(f"The token's {name} is not text.")
+    return value
+
+
+def _text_or_none(claims: Claims, name: str) -> str | None:
+    return None if claims[name] is None else _text(claims, name)
+
+
+def _roles(claims: Claims) -> frozenset[RoleName]:
+    value = claims["roles"]
+    if not isinstance(value, list) or not all(isinstance(role, str) and role for role in value):
+        raise TokenRefused("The token's roles are not a list of names.")
+    return frozenset(RoleName(role) for role in value)
+
+
+def _parts(token: str) -> tuple[Claims, Claims]:
+    """Header and claims, each read so that no two parsers can disagree on what they say."""
+    if len(token) > MAX_CHARS or not token.isascii() or token.count(".") != 2:
+        raise TokenRefused("That is not a token.")
+    header, claims, signature = token.split(".")
+    if _b64(_bytes(signature)) != signature:
+        raise TokenRefused("The token is not in canonical form.")
+    return _object(header), _object(claims)
+
+
+def _object(part: str) -> Claims:
+    raw = _bytes(part)
+    if _b64(raw) != part:
+        raise TokenRefused("The token is not in canonical form.")
+    try:
+        value = json.loads(raw, object_pairs_hook=_once, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise TokenRefused("The token does not hold JSON.") from error
+    if not isinstance(value, dict):
+        raise TokenRefused("The token does not hold an object.")
+    return value
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise TokenRefused("The token says something twice.")
+    return found
+
+
+def _no_constant(name: str) -> object:
+    raise TokenRefused(f"The token holds {name}, which is not JSON.")
+
+
+def _bytes(part: str) -> bytes:
+    try:
+        return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
+    except ValueError as error:
+        raise TokenRefused("The token is not base64url.") from error
+
+
+def _b64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
