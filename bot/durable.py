@@ -1,0 +1,377 @@
+"""Turn segments and the outbox on DBOS; the only importer of dbos.
+
+Knows queues, retries, replicas and ids. Does not know what a segment does: `bot.turn` registers its own.
+Messages in a queue, results of segments and their errors carry ids only (invariant 11). A segment that was
+cut off by a crash is run again from its beginning, here or by the replica that takes over: it must find out
+from the rows what is done already. A wait is a row, never a sleeping segment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
+from typing import Protocol, assert_never
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
+from sqlalchemy.engine import Connection, Engine
+
+from audit.faults import StoreUnavailable
+from audit.writer import Writer
+from bot.replicas import Replicas
+from policy.model import TenantId
+from tools import approvals
+from tools.ports import Notice, NoticeKind
+
+log = logging.getLogger("countersign.durable")
+
+APP = "countersign"
+APP_VERSION = "1"
+"""Pinned: segments queued by one release are run by the next. Raise it only when their ids change."""
+BEAT_S = 2.0
+POLL_S = 0.1
+MAX_PAUSE_S = 300.0
+GIVE_UP_S = 24 * 3600
+PARALLEL = 64
+"""Segments of one queue that one replica runs at a time."""
+
+
+class Segment(StrEnum):
+    """The kinds of work that survive a crash."""
+
+    TURN_START = "turn_start"
+    TURN_RESUME = "turn_resume"
+    EXECUTE = "execute"
+    TELL = "tell"
+
+
+_QUEUE = {
+    Segment.TURN_START: "turns",
+    Segment.TURN_RESUME: "turns",
+    Segment.EXECUTE: "effects",
+    Segment.TELL: "outbox",
+}
+
+
+class Later(Exception):
+    """Raised by a segment: not now, run me again. `pause_s` when the other side said how long."""
+
+    def __init__(self, why: str, *, pause_s: float | None = None) -> None:
+        super().__init__(why)
+        self.pause_s = pause_s
+
+
+class Segments(Protocol):
+    """What `bot.turn` registers. Each may run more than once: what is done already is in the rows."""
+
+    async def turn_start(self, tenant: TenantId, turn_id: str) -> None: ...
+
+    async def turn_resume(self, tenant: TenantId, held_id: str) -> None: ...
+
+    async def execute(self, tenant: TenantId, held_id: str, revision: int) -> None: ...
+
+    async def tell(self, notice: Notice) -> None: ...
+
+    async def gave_up(self, segment: Segment, tenant: TenantId, subject_id: str, why: str) -> None:
+        """A segment failed for `GIVE_UP_S`. `subject_id`: the turn or the held call it was about."""
+
+    async def sweep(self) -> None:
+        """Called every few seconds on every replica: what is due by the clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One run of a segment. `since`: when it was first enqueued, in seconds of the epoch."""
+
+    segment: Segment
+    ids: tuple[str, ...]
+    partition: str
+    base: str
+    attempt: int
+    since: int
+
+
+class Durable:
+    """The queue of one replica; implements `tools.ports.Outbox` and `tools.ports.Resume`.
+
+    DBOS keeps one instance per process, so there is one `Durable` per process at a time.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        writer: Writer,
+        *,
+        replica_id: str | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sweep_s: float = 2.0,
+        beat_s: float = BEAT_S,
+        first_pause_s: float = 1.0,
+    ) -> None:
+        self.replica_id = replica_id or uuid.uuid4().hex
+        self._engine = engine
+        self._writer = writer
+        self._sweep_s = sweep_s
+        self._beat_s = beat_s
+        self._first_pause_s = first_pause_s
+        self._serializer = DBOSPortableJSONSerializer()
+        # Lazy: it writes into the caller's transactions and opens no connection of its own.
+        self._client = DBOSClient(
+            system_database_engine=engine, serializer=self._serializer, application_name=APP, lazy=True
+        )
+        self._own_engine: Engine | None = None
+        self._segments: Segments
+        self._running: set[asyncio.Task[object]] = set()
+        self._timers: list[asyncio.Task[None]] = []
+        self._replicas = Replicas(writer, self.replica_id, beat_s, clock)
+
+    # --- going on, within the caller's transaction --------------------------------------------------
+
+    def put(self, conn: Connection, notice: Notice) -> None:
+        """`Outbox`: told exactly when the transaction commits."""
+        ids = (notice.tenant, notice.held_id, notice.kind.value, str(notice.revision), notice.press_id or "")
+        self._enqueue(conn, Segment.TELL, f"{notice.tenant}:{notice.held_id}", ids)
+
+    def execute(self, conn: Connection, tenant: TenantId, held_id: str, revision: int) -> None:
+        """`Resume`: run the effect once the transaction has committed."""
+        self._enqueue(conn, Segment.EXECUTE, f"{tenant}:{held_id}", (tenant, held_id, str(revision)))
+
+    def outcome(self, conn: Connection, tenant: TenantId, held_id: str) -> None:
+        """`Resume`: tell the model and the requester, in order with the thread's other segments."""
+        row = approvals.read(conn, tenant, held_id)
+        thread = held_id if row is None else row.session_id
+        self._enqueue(conn, Segment.TURN_RESUME, f"{tenant}:{thread}", (tenant, held_id))
+
+    def start_turn(self, conn: Connection, tenant: TenantId, turn_id: str, session_id: str) -> None:
+        """Run the turn once the transaction has committed; one turn of a thread at a time."""
+        self._enqueue(conn, Segment.TURN_START, f"{tenant}:{session_id}", (tenant, turn_id))
+
+    def _enqueue(self, conn: Connection, segment: Segment, partition: str, ids: tuple[str, ...]) -> None:
+        base = f"{segment.value}:{ids[1]}:{uuid.uuid4().hex}"
+        self._insert(conn, _Job(segment, ids, partition, base, 0, int(time.time())))
+
+    def _insert(self, conn: Connection, job: _Job, pause_s: float | None = None) -> None:
+        options: EnqueueOptions = {
+            "workflow_name": job.segment.value,
+            "queue_name": _QUEUE[job.segment],
+            # A second try has a name of its own, and always the same one: noted twice, it runs once.
+            "workflow_id": f"{job.base}#{job.attempt}" if job.attempt else job.base,
+            "app_version": APP_VERSION,
+            "queue_partition_key": job.partition,
+        }
+        if pause_s is not None:
+            options["delay_seconds"] = pause_s
+        self._client.enqueue_in_transaction(
+            conn, options, list(job.ids), job.partition, job.base, job.attempt, job.since
+        )
+
+    # --- running ------------------------------------------------------------------------------------
+
+    async def launch(self, segments: Segments) -> None:
+        """Start taking work: from now on segments run in this event loop."""
+        self._segments = segments
+        await self._replicas.beat()
+        config: DBOSConfig = {
+            "name": APP,
+            "system_database_engine": self._dbos_engine(),
+            "executor_id": self.replica_id,
+            "application_version": APP_VERSION,
+            "serializer": self._serializer,
+            "log_level": "ERROR",
+            "run_migrations": False,
+            "use_listen_notify": False,
+            "enable_otlp": False,
+            "notification_listener_polling_interval_sec": 2.0,
+            "max_executor_threads": 16,
+        }
+        DBOS(config=config)
+        for segment in Segment:
+            DBOS.workflow(name=segment.value)(self._workflow(segment))
+        # In this thread: DBOS adopts the running loop as the one its workflows run in.
+        DBOS.launch()
+        for queue in sorted(set(_QUEUE.values())):
+            await DBOS.register_queue_async(
+                queue, worker_concurrency=PARALLEL, partition_concurrency=1, polling_interval_sec=POLL_S
+            )
+        await self._take_over_dead()
+        self._timers = [
+            asyncio.create_task(self._every(self._beat_s, self._beat_and_watch), name="countersign-heartbeat"),
+            asyncio.create_task(self._every(self._sweep_s, segments.sweep), name="countersign-sweep"),
+        ]
+
+    async def stop(self, grace_s: int = 10) -> None:
+        """Take no more work, let what runs end within `grace_s`, leave the rest to the next replica."""
+        for timer in self._timers:
+            timer.cancel()
+        await asyncio.gather(*self._timers, return_exceptions=True)
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1, thread_name_prefix="countersign-stop") as helper:
+            grace = grace_s if self._running else 0
+            await loop.run_in_executor(
+                helper, lambda: DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=grace)
+            )
+        left = tuple(self._running)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        # DBOS had made its own, now closed, pool the loop's default one.
+        loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
+        if not left:
+            with suppress(StoreUnavailable):
+                await self._replicas.leave(self.replica_id)
+        if self._own_engine is not None:
+            self._own_engine.dispose()
+            self._own_engine = None
+
+    def _dbos_engine(self) -> Engine:
+        """PostgreSQL: the one engine. SQLite: the same file through connections that fit DBOS.
+
+        Ours begin every transaction explicitly and deferred; DBOS reads and then writes in one
+        transaction, which a deferred one answers with "database is locked" whenever another writer came between
+        (SQLITE_BUSY_SNAPSHOT, which no busy timeout waits for). The driver's own IMMEDIATE mode begins at the first
+        write instead.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return self._engine
+        engine = sa.create_engine(self._engine.url, hide_parameters=True, pool_size=8, max_overflow=16)
+
+        @sa.event.listens_for(engine, "connect")
+        def _prepare(connection: object, _record: object) -> None:
+            connection.isolation_level = "IMMEDIATE"  # type: ignore[attr-defined]
+            for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON"):
+                connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
+
+        self._own_engine = engine
+        return engine
+
+    def _workflow(self, segment: Segment) -> Callable[[list[str], str, str, int, int], Awaitable[None]]:
+        async def run(ids: list[str], partition: str, base: str, attempt: int, since: int) -> None:
+            task = asyncio.current_task()
+            if task is not None:
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+            await self._run(_Job(segment, tuple(ids), partition, base, attempt, since))
+
+        run.__name__ = run.__qualname__ = segment.value
+        return run
+
+    async def _run(self, job: _Job) -> None:
+        """Never raises but for cancellation: DBOS would keep the error's text."""
+        pause = self._first_pause_s
+        while True:
+            try:
+                later = await self._try(job)
+                if later is None:
+                    return
+                if time.time() - job.since > GIVE_UP_S:
+                    await self._give_up(job, str(later))
+                    return
+                again = replace(job, attempt=job.attempt + 1)
+                after = self._backoff(job.attempt) if later.pause_s is None else later.pause_s
+                await self._writer.run(partial(self._insert, job=again, pause_s=after))
+                return
+            except StoreUnavailable as error:  # nowhere to note it: hold on to it until the database is back
+                log.warning("%s waits for the database: %s", job.base, error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 30.0)
+
+    async def _try(self, job: _Job) -> Later | None:
+        """None when it is done."""
+        try:
+            await _dispatch(self._segments, job)
+        except Later as later:
+            return later
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect must not lose the segment
+            # The text may hold anything, the place where it was raised holds nothing personal.
+            log.error("%s %s failed: %s", job.segment.value, job.ids[1], _where(error))
+            return Later(type(error).__name__)
+        return None
+
+    async def _give_up(self, job: _Job, why: str) -> None:
+        log.error("%s %s given up after %d s: %s", job.segment.value, job.ids[1], GIVE_UP_S, why)
+        try:
+            await self._segments.gave_up(job.segment, TenantId(job.ids[0]), job.ids[1], why)
+        except StoreUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing follows a give-up
+            log.error("could not say so: %s", _where(error))
+
+    def _backoff(self, attempt: int) -> float:
+        pause: float = min(self._first_pause_s * 2.0 ** min(attempt, 20), MAX_PAUSE_S)
+        return pause * random.uniform(0.8, 1.2)  # noqa: S311 - spreads replicas, guards nothing
+
+    # --- time and replicas --------------------------------------------------------------------------
+
+    async def _every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await work()
+            except StoreUnavailable as error:
+                log.warning("%s", error)
+            except Exception as error:  # noqa: BLE001 - the timer outlives what it calls
+                log.error("timer: %s", _where(error))
+
+    async def _beat_and_watch(self) -> None:
+        await self._replicas.beat()
+        await self._take_over_dead()
+
+    async def _take_over_dead(self) -> None:
+        """Put the segments of dead replicas back on their queues. Safe with several survivors."""
+        for dead in await self._replicas.claim_dead():
+            taken = await _requeue(dead)
+            await self._replicas.leave(dead)
+            log.warning("took over %d segments of replica %s", taken, dead)
+
+
+async def _requeue(dead: str) -> int:
+    found = await DBOS.list_workflows_async(status="PENDING", executor_id=dead, load_input=False, load_output=False)
+    by_queue: dict[str | None, list[str]] = {}
+    for workflow in found:
+        by_queue.setdefault(workflow.queue_name, []).append(workflow.workflow_id)
+    for queue, ids in by_queue.items():
+        # Back on its own queue: on another one the thread's order would be lost.
+        await DBOS.resume_workflows_async(ids, queue_name=queue)
+    return len(found)
+
+
+async def _dispatch(segments: Segments, job: _Job) -> None:
+    tenant, ids = TenantId(job.ids[0]), job.ids
+    match job.segment:
+        case Segment.TURN_START:
+            await segments.turn_start(tenant, ids[1])
+        case Segment.TURN_RESUME:
+            await segments.turn_resume(tenant, ids[1])
+        case Segment.EXECUTE:
+            await segments.execute(tenant, ids[1], int(ids[2]))
+        case Segment.TELL:
+            await segments.tell(Notice(NoticeKind(ids[2]), tenant, ids[1], int(ids[3]), ids[4] or None))
+        case _:
+            assert_never(job.segment)
+
+
+def migrate_queue(engine: Engine) -> None:
+    """Create or update the tables of DBOS itself, beside ours in the same database."""
+    DBOS.migrate(engine.url.render_as_string(hide_password=False))
+
+
+def _where(error: BaseException) -> str:
+    """The kind of an error and the line that raised it; never its text."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None:
+        return type(error).__name__
+    return f"{type(error).__name__} at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
