@@ -157,11 +157,11 @@ FORGED: dict[str, Callable[[dict[str, object]], object]] = {
     "an empty approval": with_(approval_id=""),
     "a list": lambda claims: [claims],
     "nothing": lambda claims: None,
-    "not a number": lambda claims: json.dumps(claims).replace('"approval_id"', '"x": NaN, "approval_id"'),
+    "time is no number": with_(exp=float("nan")),
     "the tool twice": lambda claims: json.dumps(claims).replace('"tool"', '"tool": "email.send", "tool"'),
     "the agent twice, nested": lambda claims: json.dumps(claims).replace('{"sub"', '{"sub": "other", "sub"'),
     "not JSON": lambda claims: "{",
-    "nested without end": lambda claims: "[" * 6000,
+    "nested without end": lambda claims: "[" * 5000,
 }
 
 
