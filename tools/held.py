@@ -133,6 +133,8 @@ class BlockReason(StrEnum):
     OVER_AVAILABLE = "over_available"
     UNRESOLVED = "unresolved"
     """The action could not look up what the call depends on."""
+    PRESUPPOSES = "presupposes"
+    """What it announces was refused in the same answer."""
     POLICY = "policy"
     AUDIT = "audit"
     """The audit could not be written, so nothing was done (invariant 6)."""

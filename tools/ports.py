@@ -25,6 +25,8 @@ class NoticeKind(StrEnum):
     REMINDER = "reminder"
     QUESTION = "question"
     """An approver asks the requester something; nothing was decided."""
+    STOPS_CHANGED = "stops_changed"
+    """The kill-switch was thrown or lifted: draw every pending card of the tenant anew. No held id."""
     IN_DOUBT = "in_doubt"
     """Nobody can say whether the effect happened: a person has to look."""
 

@@ -189,12 +189,15 @@ class Call:
     tenant: TenantId
     requester: Subject
     nonce: str
+    shown: str = ""
+    """sha256 of what the card shows beside the arguments (headline, facts, draft), so that it cannot be swapped."""
 
     def canonical(self) -> bytes:
         """The signed bytes: JSON with sorted keys, no white space, UTF-8."""
         body = {
             "arguments": self.arguments,
             "nonce": self.nonce,
+            "shown": self.shown,
             "requester": {"issuer": self.requester.issuer, "sub": self.requester.sub},
             "stable": self.stable,
             "tenant": self.tenant,

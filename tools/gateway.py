@@ -1,0 +1,445 @@
+"""The one door: propose, hold, countersign, execute, record, in that order and nowhere else.
+
+Every effect of the product passes here. Knows no chat, no model and no queue; those are ports. Decides by
+asking `policy`; writes what happened through `audit` in the transaction of the decision.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TypeVar
+
+from sqlalchemy.engine import Connection
+
+from audit.event import Event
+from audit.faults import StoreUnavailable
+from policy.approval import ApprovalStatus
+from policy.model import NeedsApproval, Principal, Subject, TenantId, ToolName
+from tools import approvals, deadlines, evidence, holding, pressing, running, stops, views
+from tools.admission import Admitted, TurnedAway, admit
+from tools.door import Door
+from tools.effects import Claimed, Effect, Taken
+from tools.held import (
+    Blocked,
+    BlockReason,
+    EffectState,
+    Failed,
+    Held,
+    HeldView,
+    KillReport,
+    Outcome,
+    PressOutcome,
+    PressRequest,
+    Proposal,
+    Scope,
+    TurnContext,
+)
+from tools.holding import ToHold
+from tools.running import Again, Go, Stay
+from tools.spec import ActionError, Args, CallContext, Certainty, Redo, Resolved, Tool, ToolResult
+
+T = TypeVar("T")
+log = logging.getLogger("countersign.gateway")
+
+UNRECORDED = "The audit log cannot be written, so nothing was done. Try again in a moment."
+BROKEN = "The tool broke off in a way nobody foresaw. An admin finds the details in the service's log."
+
+
+class Gateway:
+    """The door. One per process; every method may be called from any task of one event loop."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self._under_way: set[str] = set()
+
+    # -- propose ---------------------------------------------------------------------------------------------
+
+    async def propose(self, turn: TurnContext, proposals: Sequence[Proposal]) -> tuple[Outcome, ...]:
+        """All calls of one answer: run what may run, hold what people must countersign, refuse the rest.
+
+        Outcomes come in the order of `proposals`. Proposing the same call again (same `call_id`) changes nothing.
+        Never raises for what a model or a provider did.
+        """
+        policy, now = self._door.policy(), self._door.clock()
+        outcomes: dict[str, Outcome] = {}
+        to_hold: list[ToHold] = []
+        for proposal in proposals:
+            admitted = admit(self._door, policy, turn, proposal, now)
+            if isinstance(admitted, TurnedAway):
+                outcomes[proposal.call_id] = await self._turn_away(turn, admitted)
+            elif isinstance(admitted.decision, NeedsApproval):
+                resolved = await self._resolve_first(turn, admitted)
+                if isinstance(resolved, Resolved):
+                    to_hold.append(ToHold(admitted, resolved))
+                else:
+                    outcomes[proposal.call_id] = resolved
+            else:
+                outcomes[proposal.call_id] = await self._run_now(turn, admitted)
+        if to_hold:
+            for outcome in await self._hold(turn, to_hold):
+                outcomes[outcome.call_id] = outcome
+        return tuple(outcomes[proposal.call_id] for proposal in proposals)
+
+    async def ask_again(self, turn: TurnContext, who: Principal, held_id: str, token: str) -> Outcome:
+        """Hold an ended call anew, with the arguments its row kept. Only its requester may.
+
+        The new call is resolved, judged and digested from scratch; nothing of the old approvals counts.
+        """
+        call_id = f"{held_id}~{hashlib.sha256(turn.turn_id.encode()).hexdigest()[:12]}"
+        row = await self._door.writer.read(lambda conn: approvals.read(conn, who.tenant, held_id))
+        if row is None or approvals.requester(row) != who.subject:
+            return Blocked(call_id, BlockReason.TENANT, "Only the person who asked for it can ask again.")
+        live = row.status in (ApprovalStatus.PENDING.value, ApprovalStatus.APPROVED.value)
+        if live and row.effect != EffectState.FAILED.value:
+            return Blocked(call_id, BlockReason.POLICY, "This request has not ended, so it was not asked again.")
+        arguments: Args = holding.drawn_up(row).arguments
+        again = replace(turn, asked=row.asked, prose=row.prose, thread_link=row.thread_link)
+        outcomes = await self.propose(again, [Proposal(call_id, ToolName(row.tool), arguments, token)])
+        return outcomes[0]
+
+    async def _turn_away(self, turn: TurnContext, away: TurnedAway) -> Blocked:
+        """Record a refusal. It stands whether or not the row could be written: nothing runs either way."""
+        refused, proposal = away.outcome, away.proposal
+        event = evidence.blocked(
+            turn,
+            away.principal,
+            away.tool,
+            proposal.tool,
+            proposal.call_id,
+            proposal.arguments if away.tool is not None else None,
+            refused.reason,
+            refused.sentence,
+            self._door.clock(),
+        )
+        return await self._recorded(turn.tenant, [event], refused)
+
+    async def _resolve_first(self, turn: TurnContext, admitted: Admitted) -> Resolved | Blocked:
+        """Look up what the call depends on, before its digest is taken."""
+        ctx = self._context(admitted.principal, admitted.call_id, admitted.call_id, admitted.proposal.token)
+        try:
+            return await self._resolve(admitted.tool, ctx, admitted.arguments)
+        except ActionError as error:
+            away = TurnedAway(
+                admitted.proposal,
+                admitted.tool,
+                admitted.principal,
+                Blocked(admitted.call_id, BlockReason.UNRESOLVED, str(error)),
+            )
+            return await self._turn_away(turn, away)
+
+    # -- hold ------------------------------------------------------------------------------------------------
+
+    async def _hold(self, turn: TurnContext, batch: Sequence[ToHold]) -> Sequence[Outcome]:
+        door, policy, now = self._door, self._door.policy(), self._door.clock()
+
+        def unit(conn: Connection) -> list[Held | Blocked]:
+            outcomes, events = holding.hold(conn, door, policy, turn, batch, now)
+            door.audit.append(conn, events)
+            return outcomes
+
+        try:
+            return await door.writer.run(unit)
+        except StoreUnavailable as error:
+            log.error("holding failed: %s", error)
+            return [Blocked(item.admitted.call_id, BlockReason.AUDIT, UNRECORDED) for item in batch]
+
+    # -- calls that need nobody ------------------------------------------------------------------------------
+
+    async def _run_now(self, turn: TurnContext, admitted: Admitted) -> Outcome:
+        """Two durable rows around one run: `started` before, how it ended after (invariant 6)."""
+        who, call_id = admitted.principal, admitted.call_id
+        ctx = self._context(who, call_id, f"{turn.tenant}:{call_id}", admitted.proposal.token)
+        try:
+            begun = await self._door.writer.run(lambda conn: running.begin(conn, self._door, turn, admitted))
+        except StoreUnavailable as error:
+            log.error("starting failed: %s", error)
+            return Blocked(call_id, BlockReason.AUDIT, UNRECORDED)
+        match begun:
+            case Blocked():
+                return begun
+            case Taken(effect=effect):
+                return await self._after_crash(turn, admitted, ctx, effect)
+            case _:
+                return await self._run_and_record(turn, admitted, ctx)
+
+    async def _after_crash(self, turn: TurnContext, admitted: Admitted, ctx: CallContext, effect: Effect) -> Outcome:
+        """The segment runs again. What happened is looked up; it is fired again only with the same key."""
+        known = await self._look_up(admitted.tool, ctx, admitted.arguments)
+        if known is not None:
+            return await self._record_now(turn, admitted, known, None)
+        if effect.state == EffectState.FAILED.value:
+            return Failed(admitted.call_id, effect.sentence or BROKEN, in_doubt=False)
+        if effect.state == EffectState.STARTED.value and self._may_redo(admitted.tool, effect):
+            return await self._run_and_record(turn, admitted, ctx)
+        doubt = ActionError("It was interrupted, and nobody can tell whether it happened.", Certainty.UNKNOWN)
+        return await self._record_now(turn, admitted, doubt, None)
+
+    async def _run_and_record(self, turn: TurnContext, admitted: Admitted, ctx: CallContext) -> Outcome:
+        began = time.monotonic()
+        ended = await self._perform(admitted.tool, ctx, admitted.arguments)
+        return await self._record_now(turn, admitted, ended, int((time.monotonic() - began) * 1000))
+
+    async def _record_now(
+        self, turn: TurnContext, admitted: Admitted, ended: ToolResult | ActionError, latency_ms: int | None
+    ) -> Outcome:
+        outcome, unit = running.close(self._door, turn, admitted, ended, latency_ms)
+        self._door.observer.tool_call(
+            call_id=admitted.call_id,
+            tool=admitted.tool.name,
+            status="failed" if isinstance(ended, ActionError) else "executed",
+            latency_ms=latency_ms or 0,
+        )
+        try:
+            await self._door.writer.run(unit)
+        except StoreUnavailable as error:
+            # A read whose end cannot be recorded gives nothing away; a write is settled from the ledger later.
+            log.error("recording failed: %s", error)
+            return Failed(admitted.call_id, "It ran, but how it ended could not be recorded. Ask again.", in_doubt=True)
+        return outcome
+
+    # -- countersign -----------------------------------------------------------------------------------------
+
+    async def countersign(self, tenant: TenantId | None, who: Principal | None, press: PressRequest) -> PressOutcome:
+        """One press: judged, recorded, and what follows from it queued, in one transaction (invariants 4, 5).
+
+        `who` None: nobody the directory knows. Always answers with a sentence for the presser.
+
+        Raises:
+            StoreUnavailable: it could not be recorded, so it did not count.
+        """
+        return await self._door.writer.run(lambda conn: pressing.press(conn, self._door, tenant, who, press))
+
+    # -- execute ---------------------------------------------------------------------------------------------
+
+    async def execute(self, tenant: TenantId, held_id: str, revision: int, token: str | None) -> HeldView:
+        """Run an approved call, once. Safe to call again after a crash, from any process.
+
+        `token` was minted from the directory as it is now; None: the requester is gone, the call is voided.
+        Arguments come from the approval row, never from the caller (invariant 3).
+
+        Raises:
+            StoreUnavailable: nothing was claimed, or the end could not be recorded yet; call again.
+            LookupError: no such call.
+        """
+        row = await self._door.writer.read(lambda conn: approvals.read(conn, tenant, held_id))
+        if row is None:
+            raise LookupError(f"There is no held call {held_id} in {tenant}.")
+        if not running.is_due(row, revision) or held_id in self._under_way:
+            return await self._view(tenant, held_id)
+        self._under_way.add(held_id)
+        try:
+            return await self._execute(row, token)
+        finally:
+            self._under_way.discard(held_id)
+
+    async def _execute(self, row: approvals.HeldCall, token: str | None) -> HeldView:
+        for last in (False, False, False, True):
+            prepared = await running.prepare(self._door, row, token, self._resolve)
+            claimed = await self._door.writer.run(
+                partial(running.claim, door=self._door, seen=row, prepared=prepared, last=last)
+            )
+            if not isinstance(claimed, Again):
+                break
+            await asyncio.sleep(self._door.timings.contention)
+        match claimed:
+            case Again():
+                raise AssertionError("unreachable: the last round settles")
+            case Stay():
+                return await self._view(TenantId(row.tenant), row.held_id)
+            case Go(tool=tool, ctx=ctx, arguments=arguments, taken=None):
+                return await self._run_held(row, tool, ctx, arguments)
+            case Go(tool=tool, ctx=ctx, arguments=arguments, taken=effect):
+                assert effect is not None
+                return await self._recover_held(row, tool, ctx, arguments, effect)
+
+    async def _run_held(self, row: approvals.HeldCall, tool: Tool, ctx: CallContext, arguments: Args) -> HeldView:
+        began = time.monotonic()
+        ended = await self._perform(tool, ctx, arguments)
+        return await self._record_held(row, ended, int((time.monotonic() - began) * 1000))
+
+    async def _recover_held(
+        self, row: approvals.HeldCall, tool: Tool, ctx: CallContext, arguments: Args, effect: Effect
+    ) -> HeldView:
+        """The process that had claimed it is gone, or was us before a crash (invariant 7)."""
+        wait = running.silence_left(self._door, effect)
+        if wait > 0:
+            await asyncio.sleep(wait)
+        known = await self._look_up(tool, ctx, arguments)
+        if known is not None:
+            return await self._record_held(row, known, None)
+        if self._may_redo(tool, effect):
+            taken = await self._door.writer.run(lambda conn: running.take_over(conn, self._door, row, effect))
+            if isinstance(taken, Claimed):
+                return await self._run_held(row, tool, ctx, arguments)
+            if taken is None:
+                return await self._view(TenantId(row.tenant), row.held_id)
+        doubt = ActionError(
+            "The service stopped while this was being done, and nobody can tell whether it happened. It will not be "
+            "tried again by itself: somebody has to look at the provider and settle it.",
+            Certainty.UNKNOWN,
+        )
+        return await self._record_held(row, doubt, None)
+
+    def _may_redo(self, tool: Tool, effect: Effect) -> bool:
+        age = (self._door.clock() - effect.first_claimed_at).total_seconds()
+        return tool.redo is Redo.READ_ONLY or (tool.redo is Redo.KEYED and age < tool.key_lifetime_s)
+
+    # -- record ----------------------------------------------------------------------------------------------
+
+    async def _record_held(
+        self, row: approvals.HeldCall, ended: ToolResult | ActionError, latency_ms: int | None
+    ) -> HeldView:
+        tenant = TenantId(row.tenant)
+        self._door.observer.tool_call(
+            call_id=row.call_id,
+            tool=ToolName(row.tool),
+            status="failed" if isinstance(ended, ActionError) else "executed",
+            latency_ms=latency_ms or 0,
+        )
+        await self._door.writer.run(lambda conn: running.record(conn, self._door, row, ended, latency_ms))
+        return await self._view(tenant, row.held_id)
+
+    async def record(self, events: Sequence[Event]) -> None:
+        """Audit-only rows of what happened above the door: turns, refused commands, links.
+
+        Raises:
+            StoreUnavailable: they could not be written; what they are about must not happen.
+        """
+        by_tenant: dict[str | None, list[Event]] = {}
+        for event in events:
+            by_tenant.setdefault(event.tenant, []).append(event)
+        for batch in by_tenant.values():
+            await self._door.writer.run(partial(self._append, events=batch))
+
+    def _append(self, conn: Connection, events: Sequence[Event]) -> None:
+        self._door.audit.append(conn, events)
+
+    async def settle_doubt(self, tenant: TenantId, held_id: str, by: str, done: bool, note: str) -> HeldView:
+        """A person looked at the provider and says what became of a call in doubt. Audited with their name."""
+        await self._door.writer.run(
+            lambda conn: running.settle_doubt(conn, self._door, tenant, held_id, by, done, note)
+        )
+        return await self._view(tenant, held_id)
+
+    # -- deadlines and stops ---------------------------------------------------------------------------------
+
+    async def expire_due(self, limit: int = 200) -> int:
+        """Expire what is over; returns how many. Safe to run on every replica."""
+        return await deadlines.expire_due(self._door, limit)
+
+    async def remind_due(self, limit: int = 200) -> int:
+        """Queue the one reminder of every call that reached half its time; returns how many."""
+        return await deadlines.remind_due(self._door, limit)
+
+    async def kill(
+        self,
+        tenant: TenantId | None,
+        scope: Scope,
+        by: stops.By,
+        reason: str,
+        *,
+        dry_run: bool = False,
+    ) -> KillReport:
+        """Stop `scope` at once, everywhere; `dry_run` changes nothing and says what it would stop (invariant 8).
+
+        Raises:
+            StoreUnavailable: nothing was stopped.
+        """
+        return await stops.kill(self._door, tenant, scope, by, reason, dry_run=dry_run)
+
+    async def resume(self, tenant: TenantId | None, scope: Scope, by: stops.By) -> KillReport:
+        """Lift the switches of `scope`. Releases nothing: what was stopped needs a fresh press."""
+        return await stops.resume(self._door, tenant, scope, by)
+
+    async def kills(self, tenant: TenantId | None) -> KillReport:
+        """What is stopped now, what waits, and what was in flight."""
+        return await self._door.writer.read(lambda conn: stops.report(conn, tenant))
+
+    # -- reading ---------------------------------------------------------------------------------------------
+
+    async def view(self, tenant: TenantId, held_id: str) -> HeldView | None:
+        return await self._door.writer.read(lambda conn: views.one(conn, tenant, held_id))
+
+    async def card(self, tenant: TenantId, card_id: str) -> tuple[HeldView, ...]:
+        return await self._door.writer.read(lambda conn: views.card(conn, tenant, card_id))
+
+    async def waiting_for(self, who: Principal) -> tuple[HeldView, ...]:
+        return await self._door.writer.read(lambda conn: views.waiting_for(conn, who))
+
+    async def asked_by(self, tenant: TenantId, subject: Subject) -> tuple[HeldView, ...]:
+        return await self._door.writer.read(lambda conn: views.asked_by(conn, tenant, subject))
+
+    async def _view(self, tenant: TenantId, held_id: str) -> HeldView:
+        found = await self.view(tenant, held_id)
+        if found is None:
+            raise LookupError(f"There is no held call {held_id} in {tenant}.")
+        return found
+
+    # -- actions: the only place where one is run --------------------------------------------------------------
+
+    async def _perform(self, tool: Tool, ctx: CallContext, arguments: Args) -> ToolResult | ActionError:
+        """Run the action; what certainly did not happen is tried again a few times. Raises nothing."""
+        for pause in (*self._door.timings.retry_pauses, None):
+            ended = await self._once(tool.action.run, ctx, arguments)
+            if not isinstance(ended, ActionError):
+                return ended
+            if pause is None or ended.certainty is Certainty.UNKNOWN or not ended.retryable:
+                return ended
+            await asyncio.sleep(pause)
+        raise AssertionError("unreachable: the last round returns")
+
+    async def _once(
+        self, run: Callable[[CallContext, Args], Awaitable[ToolResult]], ctx: CallContext, arguments: Args
+    ) -> ToolResult | ActionError:
+        try:
+            return await asyncio.wait_for(run(ctx, arguments), self._door.timings.action)
+        except ActionError as error:
+            return error
+        except TimeoutError:
+            return ActionError("The provider did not answer in time.", Certainty.UNKNOWN)
+        except Exception:
+            log.exception("an action raised what it must not raise")
+            return ActionError(BROKEN, Certainty.UNKNOWN)
+
+    async def _look_up(self, tool: Tool, ctx: CallContext, arguments: Args) -> ToolResult | None:
+        try:
+            return await asyncio.wait_for(tool.action.look_up(ctx, arguments), self._door.timings.resolve)
+        except (ActionError, TimeoutError) as error:
+            log.warning("looking up %s failed: %s", tool.name, type(error).__name__)
+            return None
+        except Exception:
+            log.exception("an action's look-up raised what it must not raise")
+            return None
+
+    async def _resolve(self, tool: Tool, ctx: CallContext, arguments: Args) -> Resolved:
+        try:
+            return await asyncio.wait_for(tool.action.resolve(ctx, arguments), self._door.timings.resolve)
+        except TimeoutError:
+            raise ActionError(
+                "The system of record did not answer in time. Nothing was done; try again.",
+                Certainty.NOT_DONE,
+                retryable=True,
+            ) from None
+        except ActionError:
+            raise
+        except Exception as error:
+            log.exception("an action's resolve raised what it must not raise")
+            raise ActionError(BROKEN, Certainty.NOT_DONE) from error
+
+    # -- small things ----------------------------------------------------------------------------------------
+
+    def _context(self, who: Principal, call_id: str, key: str, token: str) -> CallContext:
+        return CallContext(who, call_id, key, token, self._door.clock())
+
+    async def _recorded(self, tenant: TenantId, events: Sequence[Event], outcome: Blocked) -> Blocked:
+        try:
+            await self._door.writer.run(lambda conn: self._append(conn, events))
+        except StoreUnavailable as error:
+            log.error("a refusal in %s could not be recorded: %s", tenant, error)
+        return outcome

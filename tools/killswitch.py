@@ -1,0 +1,200 @@
+"""The kill-switch: who stopped what, since when, why (invariant 8).
+
+Rows, so that it needs no model and no chat and holds for every replica. A claim reads the lock row shared
+in its own transaction; a kill takes it exclusively: after the kill has committed nothing new is claimed.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+from sqlmodel import Field, SQLModel
+
+from audit.types import UtcDateTime
+from policy.model import Subject, TenantId, ToolName
+from tools.approvals import table
+from tools.held import KillView, Scope, ScopeKind
+
+EVERYWHERE = "*"
+"""The tenant of a switch that stops the whole deployment."""
+
+
+class Switch(SQLModel, table=True):
+    """One kill. Resumed rows stay: a call approved before a kill never runs after it by itself."""
+
+    __tablename__ = "kill_switch"
+
+    switch_id: str = Field(primary_key=True)
+    tenant: str = Field(index=True)
+    number: int
+    """Counts the switches of this tenant: order without a clock, for replicas whose clocks differ."""
+    kind: str
+    value: str
+    label: str
+    by_id: str
+    by_name: str
+    since: datetime = Field(sa_type=UtcDateTime)
+    reason: str
+    active: bool = True
+    resumed_by: str | None = None
+    resumed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
+class SwitchLock(SQLModel, table=True):
+    """One row a tenant: what claims and kills lock, and how many switches were ever thrown."""
+
+    __tablename__ = "kill_lock"
+
+    tenant: str = Field(primary_key=True)
+    thrown: int = 0
+
+
+SWITCH = table(Switch)
+LOCK = table(SwitchLock)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a call is, as far as a switch can cover it."""
+
+    tenant: TenantId
+    tool: ToolName | None
+    user: Subject | None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """How many switches had been thrown, for everybody and for one tenant, when something was approved."""
+
+    everywhere: int
+    tenant: int
+
+
+def lock(conn: Connection, tenant: TenantId | None, *, exclusive: bool = False) -> Generation:
+    """Take the lock rows of the deployment and of `tenant`, always in this order.
+
+    Shared by claims and decisions, exclusive by kills and resumes. On SQLite the write transaction is the lock.
+    """
+    if tenant is None:
+        return Generation(_lock_row(conn, EVERYWHERE, exclusive), 0)
+    return Generation(_lock_row(conn, EVERYWHERE, False), _lock_row(conn, tenant, exclusive))
+
+
+def _lock_row(conn: Connection, name: str, exclusive: bool) -> int:
+    wanted = sa.select(LOCK.c.thrown).where(LOCK.c.tenant == name).with_for_update(read=not exclusive)
+    found = conn.execute(wanted).scalar()
+    if found is None:
+        dialect = sqlite if conn.dialect.name == "sqlite" else postgresql
+        conn.execute(dialect.insert(LOCK).values(tenant=name, thrown=0).on_conflict_do_nothing())
+        found = conn.execute(wanted).scalar_one()
+    return int(found)
+
+
+def covering(conn: Connection, target: Target) -> Switch | None:
+    """The switch that stops `target` now, the widest first; None: it may go on."""
+    return _first(conn, target, SWITCH.c.active.is_(True))
+
+
+def thrown_since(conn: Connection, target: Target, seen: Generation) -> Switch | None:
+    """A switch, on or lifted again, that was thrown after `seen` and covers `target`."""
+    newer = sa.or_(
+        sa.and_(SWITCH.c.tenant == EVERYWHERE, SWITCH.c.number > seen.everywhere),
+        sa.and_(SWITCH.c.tenant == target.tenant, SWITCH.c.number > seen.tenant),
+    )
+    return _first(conn, target, newer)
+
+
+def active(conn: Connection, tenant: TenantId | None) -> list[Switch]:
+    """The switches that are on for `tenant`, the deployment's included; None: those of everybody."""
+    query = sa.select(SWITCH).where(SWITCH.c.active.is_(True)).order_by(SWITCH.c.since)
+    if tenant is not None:
+        query = query.where(SWITCH.c.tenant.in_([EVERYWHERE, tenant]))
+    return [Switch(**row) for row in conn.execute(query).mappings()]
+
+
+def throw(
+    conn: Connection,
+    tenant: TenantId | None,
+    scope: Scope,
+    label: str,
+    by_id: str,
+    by_name: str,
+    reason: str,
+    now: datetime,
+) -> Switch:
+    """Stop `scope`. The caller holds `lock(exclusive=True)`. Thrown twice: both rows stay, resume lifts both."""
+    whose = owner(tenant, scope)
+    number = conn.execute(
+        sa.update(LOCK).where(LOCK.c.tenant == whose).values(thrown=LOCK.c.thrown + 1).returning(LOCK.c.thrown)
+    ).scalar_one()
+    row = Switch(
+        switch_id=uuid.uuid4().hex,
+        tenant=whose,
+        number=number,
+        kind=scope.kind.value,
+        value=scope.value,
+        label=label,
+        by_id=by_id,
+        by_name=by_name,
+        since=now,
+        reason=reason,
+    )
+    conn.execute(sa.insert(SWITCH).values(**row.model_dump()))
+    return row
+
+
+def lift(conn: Connection, tenant: TenantId | None, scope: Scope, by: str, now: datetime) -> int:
+    """Resume `scope`; returns how many switches were lifted."""
+    done = conn.execute(
+        sa.update(SWITCH)
+        .where(
+            SWITCH.c.active.is_(True),
+            SWITCH.c.tenant == owner(tenant, scope),
+            SWITCH.c.kind == scope.kind.value,
+            SWITCH.c.value == scope.value,
+        )
+        .values(active=False, resumed_by=by, resumed_at=now)
+    )
+    return done.rowcount
+
+
+def owner(tenant: TenantId | None, scope: Scope) -> str:
+    """Whose row a switch is. Only the deployment's operator (no tenant) stops everybody."""
+    if scope.kind is ScopeKind.ALL and tenant is None:
+        return EVERYWHERE
+    if tenant is None:
+        raise ValueError("Only the scope `all` can be thrown for every tenant; name a tenant.")
+    return tenant
+
+
+def view(row: Switch) -> KillView:
+    return KillView(scope=row.label, by=row.by_name, since=row.since, reason=row.reason)
+
+
+def stopped_sentence(row: Switch | KillView) -> str:
+    """For cards and threads: by whom, since when, why."""
+    by = row.by_name if isinstance(row, Switch) else row.by
+    scope = row.label if isinstance(row, Switch) else row.scope
+    at = f"{row.since:%Y-%m-%d %H:%M} UTC"
+    return f"Stopped ({scope}) by {by} since {at}: {row.reason}"
+
+
+def _first(conn: Connection, target: Target, *more: sa.ColumnElement[bool]) -> Switch | None:
+    covers: list[sa.ColumnElement[bool]] = [SWITCH.c.kind.in_([ScopeKind.ALL.value, ScopeKind.TENANT.value])]
+    if target.tool is not None:
+        covers.append(sa.and_(SWITCH.c.kind == ScopeKind.TOOL.value, SWITCH.c.value == target.tool))
+    if target.user is not None:
+        covers.append(sa.and_(SWITCH.c.kind == ScopeKind.USER.value, SWITCH.c.value == str(target.user)))
+    query = (
+        sa.select(SWITCH)
+        .where(SWITCH.c.tenant.in_([EVERYWHERE, target.tenant]), sa.or_(*covers), *more)
+        .order_by(SWITCH.c.since)
+        .limit(1)
+    )
+    row = conn.execute(query).mappings().first()
+    return None if row is None else Switch(**row)

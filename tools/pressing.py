@@ -1,0 +1,252 @@
+"""One press, in one transaction: who pressed, what the state machine says, what follows (invariants 4, 5).
+
+Judges nothing itself (`policy.approval` does) and runs no action.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import assert_never
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+from sqlmodel import Field, SQLModel
+
+from audit.event import SYSTEM_CHAIN, Event, Kind
+from audit.types import UtcDateTime
+from policy.approval import (
+    ApprovalStatus,
+    Asked,
+    Ballot,
+    Counted,
+    PressResult,
+    Refused,
+    Settled,
+    Snapshot,
+    Verb,
+    Verdict,
+    judge,
+)
+from policy.approval import Vote as Cast
+from policy.model import Principal, RoleName, TenantId, ToolName
+from tools import approvals, evidence, killswitch, settling, views
+from tools.approvals import HeldCall, PressRow, Vote, table
+from tools.door import Door
+from tools.held import PressOutcome, PressRequest
+from tools.killswitch import Generation, Target
+from tools.ports import Notice, NoticeKind
+from tools.settling import Ledger
+
+STRANGERS_A_MINUTE = 20
+"""Presses by people nobody knows that get a row each; the rest of the minute is counted into one."""
+MAX_TEXT = 3_000
+STRANGER_SENTENCE = (
+    "I do not know who you are in your company's directory, so your press did not count. Ask an admin to add you."
+)
+
+
+class StrangerPresses(SQLModel, table=True):
+    """Presses by unlinked strangers in one minute, so that a flood cannot fill the log."""
+
+    __tablename__ = "stranger_presses"
+
+    tenant: str = Field(primary_key=True)
+    minute: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    seen: int
+    told: bool = False
+
+
+FLOOD = table(StrangerPresses)
+
+
+def press(
+    conn: Connection, door: Door, tenant: TenantId | None, who: Principal | None, request: PressRequest
+) -> PressOutcome:
+    """Judge and record one press. Every way out writes an audit row, or counts into one."""
+    work = Ledger(conn, door, door.clock())
+    if who is None or tenant is None:
+        return _stranger(work, tenant, request)
+    generation = killswitch.lock(conn, tenant)
+    row = approvals.read(conn, tenant, request.held_id, lock=True)
+    if row is None:
+        sentence = "There is no such request. It may have been erased; nothing was done."
+        work.events.append(evidence.of_lost_press(tenant, request, PressResult.UNKNOWN, who, work.now))
+        work.commit_events()
+        return PressOutcome(PressResult.UNKNOWN, sentence, None)
+    outcome = _known(work, row, who, request, generation)
+    work.commit_events()
+    return outcome
+
+
+def _known(work: Ledger, row: HeldCall, who: Principal, request: PressRequest, generation: Generation) -> PressOutcome:
+    conn, door, tenant = work.conn, work.door, TenantId(row.tenant)
+    before = approvals.press(conn, tenant, request.press_id)
+    if before is not None:
+        _log_press(work, row, who, request, PressResult.DUPLICATE)
+        return PressOutcome(PressResult.DUPLICATE, before.sentence, views.of(conn, row))
+    current = door.people.current(conn, tenant, who.subject)
+    if current is None:
+        _log_press(work, row, who, request, PressResult.STRANGER)
+        return PressOutcome(PressResult.STRANGER, STRANGER_SENTENCE, None)
+    _drop_lost_votes(work, row)
+    switch = killswitch.covering(conn, Target(tenant, ToolName(row.tool), approvals.requester(row)))
+    snapshot = _snapshot(conn, row, stopped=switch is not None)
+    verdict = judge(snapshot, Ballot(current, request.verb, request.revision, request.digest), work.now)
+    result, sentence = _apply(work, row, current, request, verdict, generation)
+    if result is PressResult.STOPPED and switch is not None:
+        sentence = f"{killswitch.stopped_sentence(switch)}. Nothing was approved; press again after it resumes."
+    approvals.add_press(
+        conn,
+        PressRow(
+            tenant=tenant,
+            press_id=request.press_id,
+            held_id=row.held_id,
+            by_name=current.display_name,
+            result=result.value,
+            sentence=sentence,
+            text=request.text[:MAX_TEXT] if isinstance(verdict, Asked) else "",
+            at=work.now,
+        ),
+    )
+    return PressOutcome(result, sentence, views.of(conn, row))
+
+
+def _apply(
+    work: Ledger, row: HeldCall, who: Principal, request: PressRequest, verdict: Verdict, generation: Generation
+) -> tuple[PressResult, str]:
+    """Write what the verdict says; the press's own row always comes first."""
+    match verdict:
+        case Refused(result=result, sentence=sentence):
+            _log_press(work, row, who, request, result)
+            return result, sentence
+        case Asked():
+            _log_press(work, row, who, request, PressResult.ASKED)
+            work.door.outbox.put(
+                work.conn,
+                Notice(NoticeKind.QUESTION, TenantId(row.tenant), row.held_id, row.revision, press_id=request.press_id),
+            )
+            return PressResult.ASKED, f"Your question goes to {row.requester_name}. Nothing was decided."
+        case Counted(have=have, needed=needed):
+            _vote(work, row, who)
+            _log_press(work, row, who, request, PressResult.COUNTED)
+            work.redraw(row)
+            return PressResult.COUNTED, f"Counted: {have} of {needed}. Somebody else has to approve it too."
+        case Settled(status=ApprovalStatus.APPROVED):
+            _vote(work, row, who)
+            _log_press(work, row, who, request, PressResult.APPROVED)
+            settling.approve(work, row, who, generation)
+            return PressResult.APPROVED, "Approved."
+        case Settled(status=status, result=result):
+            _log_press(work, row, who, request, result)
+            settling.end(work, row, status, request.text[:MAX_TEXT] or "No reason was given.", actor=who)
+            done = "Withdrawn" if status is ApprovalStatus.WITHDRAWN else "Rejected"
+            return result, f"{done}. Nothing was done; {_told(row, request.verb)}"
+        case _:
+            assert_never(verdict)
+
+
+def _told(row: HeldCall, verb: Verb) -> str:
+    return "the approvers see it." if verb is Verb.WITHDRAW else f"{row.requester_name} is told why."
+
+
+def _vote(work: Ledger, row: HeldCall, who: Principal) -> None:
+    vote = Vote(
+        tenant=row.tenant,
+        held_id=row.held_id,
+        revision=row.revision,
+        issuer=who.subject.issuer,
+        sub=who.subject.sub,
+        name=who.display_name,
+        person_key=who.person_key or "",
+        digest=row.digest,
+        at=work.now,
+        mac="",
+    )
+    vote.mac = approvals.seal_vote(work.door.mac, vote)
+    approvals.add_vote(work.conn, vote)
+
+
+def _drop_lost_votes(work: Ledger, row: HeldCall) -> None:
+    """A vote counts as long as its voter may cast it: roles can go between two presses (invariant 9)."""
+    if row.status != ApprovalStatus.PENDING.value:
+        return
+    wanted = frozenset(RoleName(role) for role in approvals.roles(row))
+    for vote in approvals.votes(work.conn, row):
+        voter = work.door.people.current(work.conn, TenantId(row.tenant), approvals.subject_of(vote))
+        if voter is None or not voter.roles & wanted:
+            approvals.void_vote(work.conn, vote)
+            work.log(Kind.APPROVAL_VOIDED, "vote_voided", row, by=vote.sub, detail={"cause": "not_entitled"})
+            work.redraw(row)
+
+
+def _snapshot(conn: Connection, row: HeldCall, *, stopped: bool) -> Snapshot:
+    return Snapshot(
+        tenant=TenantId(row.tenant),
+        requester=approvals.requester(row),
+        requester_person_key=row.person_key,
+        status=ApprovalStatus(row.status),
+        revision=row.revision,
+        digest=row.digest,
+        approver_roles=tuple(RoleName(role) for role in approvals.roles(row)),
+        needed=row.needed,
+        votes=tuple(Cast(approvals.subject_of(vote), vote.person_key) for vote in approvals.votes(conn, row)),
+        expires_at=row.expires_at,
+        stopped=stopped,
+    )
+
+
+def _log_press(work: Ledger, row: HeldCall, who: Principal, request: PressRequest, result: PressResult) -> None:
+    work.events.append(evidence.of_press(request, result, row, work.tool(row), who, work.now))
+
+
+# -- strangers -----------------------------------------------------------------------------------------------------
+
+
+def _stranger(work: Ledger, tenant: TenantId | None, request: PressRequest) -> PressOutcome:
+    """Somebody the directory does not know: never counts; one row each until it becomes a flood."""
+    conn, now = work.conn, work.now
+    chain = tenant or SYSTEM_CHAIN
+    minute = now.replace(second=0, microsecond=0)
+    dialect = sqlite if conn.dialect.name == "sqlite" else postgresql
+    insert = dialect.insert(FLOOD).values(tenant=chain, minute=minute, seen=1, told=False)
+    seen = conn.execute(
+        insert.on_conflict_do_update(index_elements=["tenant", "minute"], set_={"seen": FLOOD.c.seen + 1}).returning(
+            FLOOD.c.seen
+        )
+    ).scalar_one()
+    if seen <= STRANGERS_A_MINUTE:
+        work.events.append(evidence.of_lost_press(tenant, request, PressResult.STRANGER, None, now))
+    work.events.extend(floods(conn, chain, minute, now))
+    work.commit_events()
+    return PressOutcome(PressResult.STRANGER, STRANGER_SENTENCE, None)
+
+
+def floods(conn: Connection, chain: str, before: datetime, now: datetime) -> list[Event]:
+    """The rows of minutes that are over and had more presses than were written; each is told once."""
+    over = (
+        FLOOD.c.tenant == chain,
+        FLOOD.c.minute < before,
+        FLOOD.c.told.is_(False),
+    )
+    rows = conn.execute(sa.select(FLOOD.c.minute, FLOOD.c.seen).where(*over).with_for_update()).all()
+    if not rows:
+        return []
+    conn.execute(sa.update(FLOOD).where(*over).values(told=True))
+    conn.execute(sa.delete(FLOOD).where(FLOOD.c.tenant == chain, FLOOD.c.minute < now - timedelta(hours=1)))
+    return [
+        Event(
+            kind=Kind.PRESS_FLOOD,
+            tenant=None if chain == SYSTEM_CHAIN else chain,
+            occurred_at=now,
+            status="counted",
+            detail={"minute": f"{minute:%Y-%m-%dT%H:%MZ}", "presses": seen, "written": STRANGERS_A_MINUTE},
+        )
+        for minute, seen in rows
+        if seen > STRANGERS_A_MINUTE
+    ]
+
+
+def flood_chains(conn: Connection) -> list[str]:
+    """Chains with minutes that may still have to be told."""
+    return list(conn.execute(sa.select(FLOOD.c.tenant).where(FLOOD.c.told.is_(False)).distinct()).scalars())
