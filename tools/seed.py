@@ -172,7 +172,7 @@ _CASES: Mapping[int, _Case] = {
 
 
 def seed(business: Business, tenant: TenantId, now: datetime) -> bool:
-    """Fills the shop of `tenant` as it stands at `now` (aware). False: it already has customers, nothing was changed."""
+    """Fills the shop of `tenant` as it stands at `now` (aware). False: it had customers, nothing was changed."""
 
     def unit(conn: Connection) -> bool:
         if conn.execute(select(customers.c.id).where(customers.c.tenant == tenant).limit(1)).first() is not None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
 from policy.model import TenantId
 from tools.actions.args import refuse
@@ -35,7 +36,6 @@ COLUMNS = {
 """What db.query shows of each table. Tenant, keys and the provider's references stay inside."""
 
 _INSTRUCTIONS_BETWEEN_CHECKS = 2_000
-_SCOPE = "countersign_scope"
 _ENGINE_FUNCTIONS = FUNCTIONS | {"like", "glob", "json_quote"}
 _CELL_LIMIT = 100_000
 
@@ -68,8 +68,7 @@ class SqliteQuery:
         except sqlite3.Error as error:
             raise refuse("The business database did not answer. Try again in a moment.", retryable=True) from error
         try:
-            _bind(connection, tenant)
-            _lock_down(connection, deadline)
+            _lock_down(connection, _bind(connection, tenant), deadline)
             cursor = connection.execute(sql)
             rows = cursor.fetchmany(self.row_limit + 1)
             columns = tuple(column[0] for column in cursor.description or ())
@@ -80,33 +79,43 @@ class SqliteQuery:
             connection.close()
 
 
-def _bind(connection: sqlite3.Connection, tenant: TenantId) -> None:
-    """Views in the temp schema, which SQLite searches first: a bare table name means the tenant's rows."""
+def _bind(connection: sqlite3.Connection, tenant: TenantId) -> str:
+    """Views in the temp schema, which SQLite searches first: a bare table name means the tenant's rows.
+
+    Returns the prefix of the views that read the tables. It is drawn anew for each connection, because the
+    authorizer is told the name of the view *or of the WITH clause* that reads, and a statement can choose the latter.
+    """
+    prefix = f"v{token_hex(16)}_"
+    scope = f"{prefix}scope"
     connection.execute("PRAGMA trusted_schema=OFF")
-    connection.execute(f"CREATE TEMP TABLE {_SCOPE} (tenant TEXT NOT NULL)")
-    connection.execute(f"INSERT INTO temp.{_SCOPE} VALUES (?)", (tenant,))  # noqa: S608  (our own constants)
+    connection.execute(f"CREATE TEMP TABLE {scope} (tenant TEXT NOT NULL)")
+    connection.execute(f"INSERT INTO temp.{scope} VALUES (?)", (tenant,))  # noqa: S608  (our own names)
     for table, columns in COLUMNS.items():
         listed = ", ".join(columns)
         connection.execute(
-            f"CREATE TEMP VIEW {table} AS SELECT {listed} FROM main.{table} "  # noqa: S608  (our own constants)
-            f"WHERE tenant = (SELECT tenant FROM temp.{_SCOPE})"
+            f"CREATE TEMP VIEW {prefix}{table} AS SELECT {listed} FROM main.{table} "  # noqa: S608  (our own names)
+            f"WHERE tenant = (SELECT tenant FROM temp.{scope})"
         )
+        connection.execute(f"CREATE TEMP VIEW {table} AS SELECT * FROM temp.{prefix}{table}")  # noqa: S608
     connection.commit()
     connection.execute("PRAGMA query_only=ON")
+    return prefix
 
 
-def _lock_down(connection: sqlite3.Connection, deadline: float) -> None:
+def _lock_down(connection: sqlite3.Connection, prefix: str, deadline: float) -> None:
+    seen = TABLES | {prefix + table for table in TABLES}
+
     def authorize(action: int, first: str | None, second: str | None, base: str | None, within: str | None) -> int:
-        """https://www.sqlite.org/c3ref/set_authorizer.html; `within` names the view that is being expanded."""
+        """https://www.sqlite.org/c3ref/set_authorizer.html; `within` is the innermost view or WITH clause."""
         if action == sqlite3.SQLITE_SELECT:
             return sqlite3.SQLITE_OK
         if action == sqlite3.SQLITE_FUNCTION:
             return sqlite3.SQLITE_OK if (second or "").lower() in _ENGINE_FUNCTIONS else sqlite3.SQLITE_DENY
         if action == sqlite3.SQLITE_READ:
-            if within in TABLES and (first in (within, _SCOPE)):
-                return sqlite3.SQLITE_OK
-            # Reading the view itself; the same name in `main` is only ever reached from within the view.
-            if within is None and first in TABLES and base in (None, "temp"):
+            by_view = within is not None and within.startswith(prefix)
+            if base == "main":
+                return sqlite3.SQLITE_OK if by_view and within == f"{prefix}{first}" else sqlite3.SQLITE_DENY
+            if first in seen or (by_view and first == f"{prefix}scope"):
                 return sqlite3.SQLITE_OK
         return sqlite3.SQLITE_DENY
 
