@@ -1,0 +1,300 @@
+"""The words of cards, requests and settlements, from held calls as the gateway shows them.
+
+Knows the read model and plain English; knows no chat, no markup beyond a quotation, no clock and no database.
+Written to be read aloud by an approver: who asks, what exactly happens, why you, until when.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import assert_never
+
+from bot.cards import Button, Card, Item, Quote, Tone
+from policy.approval import ApprovalStatus, Verb
+from policy.model import RoleName, Subject
+from tools.held import EffectState, HeldView, KillView
+
+APPROVE = Button(Verb.APPROVE, "Approve")
+REJECT = Button(Verb.REJECT, "Reject", "Why do you reject it? The requester is told.")
+ASK = Button(Verb.ASK, "Ask requester", "What do you want to know? Asking decides nothing.")
+WITHDRAW_LABEL = "Withdraw"
+ASK_AGAIN_LABEL = "Ask again"
+
+
+def card(views: Sequence[HeldView], *, link: str | None = None, mention: Sequence[Subject] = ()) -> Card:
+    """The card of every call of one answer that has the same approvers. `views` is not empty, all of one card."""
+    first = views[0]
+    pending = [view for view in views if view.status is ApprovalStatus.PENDING]
+    return Card(
+        card_id=first.card_id,
+        title=_title(views, pending),
+        requester=first.requester_name,
+        thread_link=link or first.thread_link,
+        mention=tuple(str(subject) for subject in mention) if pending else (),
+        items=tuple(item(view) for view in views),
+        summary=_summary(views, pending),
+    )
+
+
+def item(view: HeldView) -> Item:
+    """One held call on a card."""
+    return Item(
+        held_id=view.held_id,
+        revision=view.revision,
+        digest=view.digest,
+        tone=tone(view),
+        headline=view.headline,
+        status=status(view),
+        facts=view.facts,
+        quotes=_quotes(view),
+        draft=view.draft,
+        notes=_notes(view),
+        buttons=_buttons(view),
+    )
+
+
+def tone(view: HeldView) -> Tone:
+    match view.status:
+        case ApprovalStatus.PENDING:
+            return Tone.WAITING if view.stopped is None else Tone.STOPPED
+        case ApprovalStatus.APPROVED:
+            return _effect_tone(view.effect)
+        case ApprovalStatus.REJECTED | ApprovalStatus.EXPIRED | ApprovalStatus.VOIDED | ApprovalStatus.WITHDRAWN:
+            return Tone.REFUSED
+        case _:
+            assert_never(view.status)
+
+
+def _effect_tone(effect: EffectState) -> Tone:
+    match effect:
+        case EffectState.DONE:
+            return Tone.DONE
+        case EffectState.FAILED | EffectState.IN_DOUBT:
+            return Tone.TROUBLE
+        case EffectState.NONE | EffectState.WAITING | EffectState.QUEUED | EffectState.STARTED:
+            return Tone.WAITING
+        case _:
+            assert_never(effect)
+
+
+def status(view: HeldView) -> str:
+    """Where the call stands, in one or two sentences."""
+    match view.status:
+        case ApprovalStatus.PENDING:
+            return _pending(view)
+        case ApprovalStatus.APPROVED:
+            return f"Approved by {approvers(view)}. {_effect(view)}"
+        case ApprovalStatus.REJECTED:
+            return f"Rejected by {_settled(view)}: {_sentence(view.reason)} Nothing was done."
+        case ApprovalStatus.WITHDRAWN:
+            return f"Withdrawn by {_settled(view)}. Nothing was done."
+        case ApprovalStatus.EXPIRED:
+            return f"Expired {moment(view.settled_at or view.expires_at)}. Nobody decided in time; nothing was done."
+        case ApprovalStatus.VOIDED:
+            return f"Cancelled{_at(view.settled_at)}. {_sentence(view.reason)}{_nothing_done(view.reason)}"
+        case _:
+            assert_never(view.status)
+
+
+def _pending(view: HeldView) -> str:
+    if view.stopped is not None:
+        return f"{stopped(view.stopped)} Nothing can be approved until an admin resumes it."
+    if view.votes:
+        have = ", ".join(f"{vote.name}, {clock(vote.at)}" for vote in view.votes)
+        missing = view.needed - len(view.votes)
+        more = "One more person has" if missing == 1 else f"{missing} more people have"
+        return f"{len(view.votes)} of {view.needed}: {have}. {more} to approve it."
+    return f"Waiting for {approvers_wanted(view)}."
+
+
+def _effect(view: HeldView) -> str:
+    match view.effect:
+        case EffectState.DONE:
+            return _with_reference(view)
+        case EffectState.FAILED:
+            return f"It failed: {_sentence(view.reason)}"
+        case EffectState.IN_DOUBT:
+            return (
+                f"Nobody can say whether it happened: {_sentence(view.reason)} "
+                "It will not be tried again by itself; an admin has to look."
+            )
+        case EffectState.WAITING:
+            return f"It runs after: {'; '.join(view.waits_for)}."
+        case EffectState.NONE | EffectState.QUEUED | EffectState.STARTED:
+            return "It is being carried out."
+        case _:
+            assert_never(view.effect)
+
+
+def _with_reference(view: HeldView) -> str:
+    result = _sentence(view.result or "Done")
+    if view.reference is None or view.reference in result:
+        return result
+    return f"{result} Reference: {view.reference}."
+
+
+def stopped(kill: KillView) -> str:
+    """By whom, since when, why."""
+    return f"Stopped ({kill.scope}) by {kill.by} since {moment(kill.since)}: {_sentence(kill.reason)}"
+
+
+def approvers_wanted(view: HeldView) -> str:
+    """Whose approval it waits for: "a finance approver", "2 different people, each a finance approver"."""
+    roles = _any_of([role_words(role) for role in view.approver_roles])
+    return roles if view.needed == 1 else f"{view.needed} different people, each {roles}"
+
+
+def approvers(view: HeldView) -> str:
+    return _all_of([f"{vote.name} ({clock(vote.at)})" for vote in view.votes]) or view.settled_by or "nobody"
+
+
+def role_words(role: RoleName) -> str:
+    """``finance_approver`` -> "a finance approver"."""
+    words = role.replace("_", " ")
+    return f"{'an' if words[:1].lower() in 'aeiou' else 'a'} {words}"
+
+
+def moment(at: datetime) -> str:
+    """A day and a time that mean the same to everybody."""
+    return f"{at.day} {at:%b %H:%M} UTC"
+
+
+def clock(at: datetime) -> str:
+    return f"{at:%H:%M} UTC"
+
+
+# --- what the requester reads -----------------------------------------------------------------------
+
+
+def waiting_summary(views: Sequence[HeldView], *, named: bool) -> str:
+    """In the thread: what waits for whom. `named`: with customers and amounts (nobody else reads along)."""
+    lines = ["This needs somebody's approval before anything happens:"]
+    for view in views:
+        what = view.headline if named else view.title
+        after = f" It runs only after: {'; '.join(view.waits_for)}." if view.waits_for and named else ""
+        asked = " and ".join(_place(place) for place in view.destinations)
+        lines.append(
+            f"- **{what}**: waits for {approvers_wanted(view)}, asked {asked}, until {moment(view.expires_at)}.{after}"
+        )
+    lines.append("You can go on talking to me meanwhile.")
+    return "\n".join(lines)
+
+
+def outcome(view: HeldView) -> str:
+    """For the model: a held call was settled. Facts only; the model says it in its own words."""
+    return f"{view.headline} ({view.tool}): {status(view)}"
+
+
+def question(view: HeldView, by: str, text: str) -> str:
+    """For the requester: an approver wants to know something."""
+    return (
+        f"{by} has a question before deciding on **{view.headline}**:\n{quoted(text)}\n"
+        f"Nothing is decided yet. Please answer {by} directly; what you write here does not decide it."
+    )
+
+
+def reminder(view: HeldView) -> str:
+    return f"Reminder: {view.headline} still waits for {approvers_wanted(view)}, until {moment(view.expires_at)}."
+
+
+def in_doubt(view: HeldView) -> str:
+    return (
+        f"Please look at this: **{view.headline}**, approved by {approvers(view)}. Nobody can say whether it happened: "
+        f"{_sentence(view.reason)} It will not be tried again by itself. Check with the provider, then settle it with "
+        f"`countersign` on the server (request {view.held_id})."
+    )
+
+
+def could_not_post(view: HeldView) -> str:
+    return (
+        f"I could not reach the approvers of **{view.headline}** for a whole day, so nobody was asked and nothing was "
+        "done. An admin has to check the channel; then ask me again."
+    )
+
+
+def quoted(text: str) -> str:
+    return "\n".join(f"> {line}" for line in text.splitlines() or [""])
+
+
+# --- parts ------------------------------------------------------------------------------------------
+
+
+def _title(views: Sequence[HeldView], pending: Sequence[HeldView]) -> str:
+    if not pending:
+        return f"Settled: {_all_of(_unique(view.title for view in views)).lower()}"
+    if all(view.stopped is not None for view in pending):
+        return f"Stopped: {_all_of(_unique(view.title for view in pending)).lower()}"
+    return f"Approval needed: {_all_of(_unique(view.title for view in pending)).lower()}"
+
+
+def _summary(views: Sequence[HeldView], pending: Sequence[HeldView]) -> str:
+    if pending:
+        return f"{views[0].requester_name} asks for approval: {'; '.join(view.headline for view in pending)}."
+    return "; ".join(f"{view.headline}: {status(view)}" for view in views)
+
+
+def _quotes(view: HeldView) -> tuple[Quote, ...]:
+    quotes = [Quote(f"{view.requester_name} asked", view.asked, untrusted=False)]
+    if view.prose.strip():
+        quotes.append(Quote("Written by the AI", view.prose, untrusted=True))
+    return tuple(quotes)
+
+
+def _notes(view: HeldView) -> tuple[str, ...]:
+    notes: list[str] = []
+    if view.status is ApprovalStatus.PENDING:
+        notes.append(f"Why you were asked: {_sentence(view.why)}")
+    if view.exposures:
+        notes.append(
+            f"This turn had read text by strangers: {', '.join(view.exposures)}. "
+            "Check that the request follows from the requester's own words."
+        )
+    if view.status is ApprovalStatus.PENDING:
+        if view.waits_for:
+            notes.append(
+                f"It runs only after: {'; '.join(view.waits_for)}. If that does not happen, this is cancelled too."
+            )
+        notes.append(f"Expires {moment(view.expires_at)}. Until it is approved, nothing happens.")
+    return tuple(notes)
+
+
+def _buttons(view: HeldView) -> tuple[Button, ...]:
+    if view.status is not ApprovalStatus.PENDING:
+        return ()
+    return (APPROVE, REJECT, ASK) if view.stopped is None else (REJECT, ASK)
+
+
+def _settled(view: HeldView) -> str:
+    by = view.settled_by or "Countersign"
+    return by if view.settled_at is None else f"{by}, {clock(view.settled_at)}"
+
+
+def _at(at: datetime | None) -> str:
+    return "" if at is None else f" {moment(at)}"
+
+
+def _nothing_done(reason: str | None) -> str:
+    return "" if reason is not None and "othing was " in reason else " Nothing was done."
+
+
+def _sentence(text: str | None) -> str:
+    """`text` ending in a full stop, so that sentences can follow each other."""
+    words = (text or "no reason was given").strip()
+    return words if words.endswith((".", "!", "?")) else f"{words}."
+
+
+def _place(destination: str) -> str:
+    return "by direct message" if destination == "dm" else f"in {destination}"
+
+
+def _any_of(words: Sequence[str]) -> str:
+    return " or ".join(words)
+
+
+def _all_of(words: Sequence[str]) -> str:
+    return ", ".join(words[:-1]) + f" and {words[-1]}" if len(words) > 1 else "".join(words)
+
+
+def _unique(words: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(words))
