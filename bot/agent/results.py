@@ -1,0 +1,153 @@
+"""How the door's answers are told to a model: a call's result at once, a settled request as an event.
+
+Knows outcomes and held calls; knows no model API and decides nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias, assert_never
+
+from bot.agent.spotlight import Spotlight, plain
+from bot.ports import EventHappened
+from policy.approval import ApprovalStatus
+from policy.model import Json
+from tools.held import Blocked, EffectState, Executed, Failed, Held, HeldView, Outcome
+
+_Quote: TypeAlias = Callable[[str, str], str]
+
+MOST_CHARACTERS = 24_000
+"""Of one result. A model can ask narrower; a transcript row must not crowd out the conversation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One result as the model reads it. `status`: ``done``, ``held``, ``blocked``, ``failed`` or ``in_doubt``."""
+
+    content: str
+    status: str
+    is_error: bool = False
+    exposure: str | None = None
+    held_id: str | None = None
+
+
+def tell(outcome: Outcome, tool: str, spot: Spotlight) -> Told:
+    """`outcome` of a call of `tool`, in words that claim no more than is known."""
+    match outcome:
+        case Executed(result=result):
+            body: dict[str, Json] = {"sentence": result.sentence, "result": result.content}
+            if not result.untrusted:
+                return Told(plain(_cut(_json({"status": "done", **body}))), "done")
+            marked = spot.mark(_cut(_json(body)), tool)
+            return Told(f"{_json({'status': 'done'})}\n{marked}", "done", exposure=tool)
+        case Held(view=view):
+            return Told(_json(_held(view)), "held", held_id=view.held_id)
+        case Blocked(reason=reason, sentence=sentence):
+            note = {"status": "blocked", "reason": reason.value, "sentence": sentence, "note": "Nothing was done."}
+            return Told(plain(_json(note)), "blocked", is_error=True)
+        case Failed(sentence=sentence, in_doubt=in_doubt):
+            status = "in_doubt" if in_doubt else "failed"
+            note = {"status": status, "sentence": sentence}
+            if in_doubt:
+                note["note"] = "Nobody knows whether it happened. A person looks into it. Do not try it again."
+            return Told(plain(_json(note)), status, is_error=True)
+        case _:
+            assert_never(outcome)
+
+
+def not_run(why: str) -> Told:
+    """The result of a call that was never handed to the door."""
+    return Told(_json({"status": "not_run", "note": why}), "not_run", is_error=True)
+
+
+def event_for(view: HeldView, spot: Spotlight) -> EventHappened:
+    """What became of a held call, for the model. People's reasons are marked: they inform, they do not instruct."""
+    return EventHappened(_event(view, lambda words, who: spot.mark(words, who)))
+
+
+def sentence_for(view: HeldView) -> str:
+    """The same for people, where no model answers: one or two plain sentences."""
+    return _event(view, lambda words, who: f"{who}: {words}", request="")
+
+
+def _held(view: HeldView) -> dict[str, Json]:
+    told: dict[str, Json] = {
+        "status": "held",
+        "request": view.held_id,
+        "waiting_for": f"{view.needed} of: {', '.join(view.approver_roles)}"
+        if view.needed > 1
+        else " or ".join(view.approver_roles),
+        "expires_at": view.expires_at.strftime("%Y-%m-%d %H:%M UTC"),
+        "note": "Nothing has happened yet. It happens only after these people approve it; you will be told.",
+    }
+    if view.waits_for:
+        told["after"] = "It also waits for the request it depends on, and is dropped if that one does not happen."
+    if view.stopped is not None:
+        told["stopped"] = "Countersign is stopped at the moment; approvals do not count until it is resumed."
+    return told
+
+
+def _event(view: HeldView, quote: _Quote, request: str = "Request ") -> str:
+    what = f"{request}{view.held_id}: {_line(view.headline)}" if request else _line(view.headline)
+    parts = [f"{what}. {_state(view)}"]
+    if view.status is ApprovalStatus.APPROVED and view.effect is EffectState.DONE and view.result:
+        parts.append(_line(view.result))
+    elif view.reason:
+        parts.append(quote(view.reason, _author(view)))
+    return "\n".join(parts) if request else " ".join(parts)
+
+
+def _author(view: HeldView) -> str:
+    return f"Reason given by {_line(view.settled_by)}" if view.settled_by else "Reason"
+
+
+def _state(view: HeldView) -> str:
+    by = f" by {_line(view.settled_by)}" if view.settled_by else ""
+    names = ", ".join(_line(vote.name) for vote in view.votes)
+    match view.status:
+        case ApprovalStatus.APPROVED:
+            return _effect(view, f"Approved by {names}" if names else f"Approved{by}")
+        case ApprovalStatus.REJECTED:
+            return f"Rejected{by}. Nothing was done."
+        case ApprovalStatus.EXPIRED:
+            return "Expired: nobody decided in time. Nothing was done; the requester can ask again."
+        case ApprovalStatus.VOIDED:
+            return "Voided. Nothing was done."
+        case ApprovalStatus.WITHDRAWN:
+            return f"Withdrawn{by}. Nothing was done."
+        case ApprovalStatus.PENDING:
+            return "Still waiting for approval. Nothing has happened yet."
+        case _:
+            assert_never(view.status)
+
+
+def _effect(view: HeldView, approved: str) -> str:
+    match view.effect:
+        case EffectState.DONE:
+            return f"{approved}, and executed."
+        case EffectState.FAILED:
+            return f"{approved}, but it failed."
+        case EffectState.IN_DOUBT:
+            return f"{approved}, but nobody knows whether it happened. A person looks into it; it is not tried again."
+        case EffectState.NONE | EffectState.WAITING | EffectState.QUEUED | EffectState.STARTED:
+            return f"{approved}. It has not been executed yet."
+        case _:
+            assert_never(view.effect)
+
+
+def _line(text: str) -> str:
+    """Names and headlines hold words of customers: one line, no marks."""
+    return " ".join(plain(text).split())[:300]
+
+
+def _json(value: Json) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _cut(text: str) -> str:
+    if len(text) <= MOST_CHARACTERS:
+        return text
+    left_out = len(text) - MOST_CHARACTERS
+    return f"{text[:MOST_CHARACTERS]}\n… cut here, {left_out} characters left out. Ask for less at a time."
