@@ -1,1 +1,1 @@
-"""Pages: the demo workspace now, inbox and audit explorer once sign-in exists."""
+"""Pages: the demo workspace, a chat that needs no account. Knows the chat port; decides nothing."""
