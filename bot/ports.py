@@ -57,6 +57,9 @@ class Ask:
     action: str
     """``ask_again`` or ``withdraw``; a closed word of the surface contract."""
     held_id: str
+    revision: int = 0
+    """Of what was asked, so that a withdrawal is judged as any other press; so is the digest."""
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,7 @@ class Service(Protocol):
     async def home(self, who: ChatUser) -> Home: ...
 
     async def on_account_changed(self, who: ChatUser, standing: Standing) -> None:
-        """The chat says that an account was deactivated, restored or made a guest."""
+        """The chat says that an account was deactivated or made a guest."""
 
     async def follows(self, thread: Thread) -> bool:
         """Whether the bot takes part in the thread, so that a message there needs no mention."""

@@ -1,0 +1,330 @@
+"""A card as Slack messages: Block Kit out of `bot.cards`. Pure; knows no API call and decides nothing.
+
+Words of people, models and records are drawn in elements in which Slack interprets no markup (``rich_text``,
+``plain_text``). What does not fit a message goes whole into the thread below it: an approver signs what they see.
+Limits: https://docs.slack.dev/reference/block-kit/blocks and ``msg_blocks_too_long`` at about 13,000 characters.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeAlias
+
+from bot.cards import Button, Card, Item, Quote, Tone
+from bot.ports import Ask
+from bot.slack.mrkdwn import chunks, escape, mrkdwn, visible
+from policy.approval import Verb
+from policy.model import Json
+from tools.spec import Draft, Fact
+
+Block: TypeAlias = Mapping[str, Json]
+
+MAX_BLOCKS = 50
+MAX_CHARS = 12_000
+"""Of all text in one message; Slack refuses somewhat above 13,000."""
+ITEMS_PER_SHEET = 4
+_ELEMENT = 2_900
+_PAGE = 3 * _ELEMENT
+_FACTS = 10
+_QUOTES = 3
+
+PRESS = "cs.press."
+"""Action ids: this and a verb presses at once; `ASKS` and a verb opens a modal first."""
+ASKS = "cs.modal."
+ASK_AGAIN = "cs.ask_again"
+
+_ICONS = {
+    Tone.WAITING: "hourglass_flowing_sand",
+    Tone.DONE: "white_check_mark",
+    Tone.REFUSED: "no_entry_sign",
+    Tone.TROUBLE: "warning",
+    Tone.STOPPED: "octagonal_sign",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One message."""
+
+    blocks: tuple[Block, ...]
+    text: str
+    """For notifications and screen readers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """A card: its sheets hold the buttons, its pages follow in the thread in order."""
+
+    sheets: tuple[Sheet, ...]
+    pages: tuple[Sheet, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Passage:
+    """Text that may be too long for the card."""
+
+    label: str
+    text: str
+
+
+def draw(card: Card, mentioned: Sequence[str] = (), *, buttons: bool = True) -> Drawing:
+    """`card` as messages. `mentioned`: Slack user ids. `buttons` False: while the pages are not posted yet.
+
+    A card of N items has the same number of sheets in every state, so each can be updated in place.
+    """
+    groups = [card.items[i : i + ITEMS_PER_SHEET] for i in range(0, len(card.items), ITEMS_PER_SHEET)] or [()]
+    sheets: list[Sheet] = []
+    pages: list[Sheet] = []
+    for number, group in enumerate(groups):
+        blocks: list[Block] = [*_head(card, mentioned)] if number == 0 else [_continued(card, number, len(groups))]
+        budget = (MAX_CHARS - 1_500) // max(1, len(group))
+        for item in group:
+            drawn, passages = _item(item, budget, buttons)
+            blocks += [{"type": "divider"}, *drawn]
+            pages += [page for passage in passages for page in _pages(item, passage)]
+        sheets.append(Sheet(tuple(blocks), escape(card.summary)))
+    return Drawing(tuple(sheets), tuple(pages))
+
+
+def button_value(held_id: str, revision: int, digest: str) -> str:
+    return f"{held_id}:{revision}:{digest}"
+
+
+def read_value(value: str) -> tuple[str, int, str]:
+    """What `button_value` wrote; ids that name nothing where it is something else, so the door refuses and records."""
+    match = re.fullmatch(r"(.+):([0-9]{1,9}):([^:]*)", value)
+    return (match[1], int(match[2]), match[3]) if match else ("", 0, "")
+
+
+def answer(markdown: str, asks: Sequence[Ask] = ()) -> tuple[Sheet, ...]:
+    """A plain message, in as many messages as it takes; the buttons stand below the last."""
+    texts = chunks(mrkdwn(markdown) or " ", 3_500 if not asks else _ELEMENT)
+    sheets = [Sheet((), text) for text in texts]
+    if asks:
+        section: Block = {"type": "section", "text": {"type": "mrkdwn", "text": texts[-1], "verbatim": True}}
+        row: Block = {"type": "actions", "elements": [_ask(ask) for ask in asks]}
+        sheets[-1] = Sheet((section, row), texts[-1])
+    return tuple(sheets)
+
+
+def _ask(ask: Ask) -> Json:
+    again = ask.action == "ask_again"
+    return {
+        "type": "button",
+        "action_id": ASK_AGAIN if again else PRESS + Verb.WITHDRAW.value,
+        "text": _plain(ask.label),
+        "value": ask.held_id if again else button_value(ask.held_id, ask.revision, ask.digest),
+    }
+
+
+# --- parts of a card ---------------------------------------------------------------------------------
+
+
+def _head(card: Card, mentioned: Sequence[str]) -> tuple[Block, ...]:
+    line: list[Json] = [_text("Asked by "), _text(card.requester[:200] or "?", bold=True)]
+    if card.thread_link:
+        line += [_text("  ·  "), {"type": "link", "url": card.thread_link, "text": "Open the thread"}]
+    if mentioned:
+        line.append(_text("  ·  For "))
+        for user in mentioned:
+            line += [{"type": "user", "user_id": user}, _text(" ")]
+    return {"type": "header", "text": _plain(card.title[:150] or "Approval")}, _rich(_section(line))
+
+
+def _continued(card: Card, number: int, of: int) -> Block:
+    return _rich(_section([_text(f"{card.title[:150]}, sheet {number + 1} of {of}", bold=True)]))
+
+
+def _item(item: Item, budget: int, buttons: bool) -> tuple[list[Block], list[_Passage]]:
+    """The blocks of one item (11 at most) and what has to go into the thread."""
+    left = budget - 600
+    paged: list[_Passage] = []
+    headline, status = visible(item.headline), visible(item.status)
+    for label, text in (("Headline", headline), ("Status", status)):
+        if len(text) > 400:
+            paged.append(_Passage(label, text))
+    blocks: list[Block] = [
+        _rich(
+            _section([_text(_start(headline), bold=True)]),
+            _section([{"type": "emoji", "name": _ICONS[item.tone]}, _text(" "), *_timed(_start(status))]),
+        )
+    ]
+    left -= min(len(headline), 400) + min(len(status), 400)
+
+    short = [fact for fact in item.facts if len(fact.label) <= 100 and len(visible(fact.value)) <= 500][:_FACTS]
+    cost = sum(len(fact.label) + len(visible(fact.value)) + 20 for fact in short)
+    if len(short) < len(item.facts) or cost > left:
+        paged.append(_Passage("All facts", "\n".join(f"{fact.label}: {fact.value}" for fact in item.facts)))
+    while short and cost > left:
+        dropped = short.pop()
+        cost -= len(dropped.label) + len(visible(dropped.value)) + 20
+    blocks += _facts(short)
+    left -= cost
+
+    notes = visible("\n".join(item.notes))
+    if notes and len(notes) <= left:
+        blocks.append(_rich(_section([e for note in item.notes for e in (*_timed(visible(note)), _text("\n"))][:-1])))
+        left -= len(notes)
+    elif notes:
+        paged.append(_Passage("Notes", notes))
+
+    if item.draft:
+        whole = draft_text(item.draft)
+        if len(visible(whole)) <= left:
+            blocks.append(_draft(item.draft))
+            left -= len(visible(whole))
+        else:
+            paged.append(_Passage("Draft", whole))
+    for position, quote in enumerate(item.quotes):
+        if position < _QUOTES and len(visible(quote.text)) + len(quote.label) + 60 <= left:
+            blocks.append(_quote(quote))
+            left -= len(visible(quote.text)) + len(quote.label) + 60
+        else:
+            paged.append(_Passage(_label(quote), quote.text))
+
+    if paged:
+        blocks.append(_rich(_section([_text(_where(paged), bold=True)])))
+    if item.buttons and buttons:
+        blocks.append(
+            {
+                "type": "actions",
+                "block_id": f"held:{item.held_id}"[:255],
+                "elements": [_button(item, button) for button in item.buttons],
+            }
+        )
+    elif item.buttons:
+        blocks.append(_rich(_section([_text("The buttons follow as soon as all of it is in the thread.")])))
+    return blocks, paged
+
+
+def draft_text(draft: Draft) -> str:
+    """All that an approver signs of a draft, as one text."""
+    lines = [f"To: {draft.to}", f"Subject: {draft.subject}"]
+    lines += [f"Attachment: {name}" for name in draft.attachments]
+    return "\n".join([*lines, "", draft.body])
+
+
+def _start(text: str) -> str:
+    return text if len(text) <= 400 else text[:380] + " … (whole in the thread)"
+
+
+def _where(paged: Sequence[_Passage]) -> str:
+    parts = [f"{p.label}: {len(p.text):,} characters in {_page_count(p)} part(s)" for p in paged]
+    return "Too long for a card, so it stands whole in this card's thread. Read it before you decide. " + "; ".join(
+        parts
+    )
+
+
+def _pages(item: Item, passage: _Passage) -> list[Sheet]:
+    texts = _cut(passage)
+    headline = _start(visible(item.headline))
+    sheets = []
+    for number, text in enumerate(texts, start=1):
+        part = f"part {number} of {len(texts)}"
+        title = f"{passage.label[:150]}, {part} ({len(passage.text):,} characters in all)"
+        body: Json = {"type": "rich_text_preformatted", "elements": [_text(piece) for piece in chunks(text, _ELEMENT)]}
+        about = _section([_text(title, bold=True), _text(f"\n{headline}, version {item.revision}")])
+        sheets.append(Sheet((_rich(about, body),), escape(title)))
+    return sheets
+
+
+def _cut(passage: _Passage) -> tuple[str, ...]:
+    return chunks(visible(passage.text) or "(empty)", _PAGE)
+
+
+def _page_count(passage: _Passage) -> int:
+    return len(_cut(passage))
+
+
+def _facts(facts: Sequence[Fact]) -> list[Block]:
+    """Two columns: what it is, and its value as plain text."""
+    blocks: list[Block] = []
+    for start in range(0, len(facts), 5):
+        fields: list[Json] = []
+        for fact in facts[start : start + 5]:
+            mark = ":warning: " if fact.warning else ""
+            fields += [
+                {"type": "mrkdwn", "text": f"{mark}*{escape(fact.label) or '?'}*", "verbatim": True},
+                _plain(visible(fact.value)),
+            ]
+        blocks.append({"type": "section", "fields": fields})
+    return blocks
+
+
+def _draft(draft: Draft) -> Block:
+    head: list[Json] = [_text("To: ", bold=True), _text(visible(draft.to))]
+    head += [_text("\nSubject: ", bold=True), _text(visible(draft.subject))]
+    for name in draft.attachments:
+        head += [_text("\nAttachment: ", bold=True), _text(visible(name))]
+    pieces: list[Json] = [_text(piece) for piece in chunks(visible(draft.body), _ELEMENT)]
+    return _rich(_section(head), {"type": "rich_text_preformatted", "elements": pieces})
+
+
+def _quote(quote: Quote) -> Block:
+    pieces: list[Json] = [_text(piece) for piece in chunks(visible(quote.text), _ELEMENT)]
+    return _rich(_section([_text(_label(quote), bold=True)]), {"type": "rich_text_quote", "elements": pieces})
+
+
+def _label(quote: Quote) -> str:
+    return f"{quote.label} (not checked)" if quote.untrusted else quote.label
+
+
+def _button(item: Item, button: Button) -> Json:
+    drawn: dict[str, Json] = {
+        "type": "button",
+        "action_id": (ASKS if button.asks_text is not None else PRESS) + button.verb.value,
+        "text": _plain(button.label[:75]),
+        "value": button_value(item.held_id, item.revision, item.digest),
+    }
+    if button.verb is Verb.APPROVE:
+        drawn["style"] = "primary"
+    elif button.verb is Verb.REJECT:
+        drawn["style"] = "danger"
+    return drawn
+
+
+# --- elements ----------------------------------------------------------------------------------------
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d(?:\.\d+)?)?Z")
+
+
+def _timed(text: str) -> list[Json]:
+    """`text`, its UTC times (ISO 8601 with Z) as dates that Slack shows in the reader's own zone."""
+    elements: list[Json] = []
+    position = 0
+    for match in _TIME.finditer(text):
+        try:
+            moment = datetime.fromisoformat(match[0])
+        except ValueError:
+            continue
+        if match.start() > position:
+            elements.append(_text(text[position : match.start()]))
+        fallback = f"{moment:%Y-%m-%d %H:%M} UTC"
+        shown = "{date_short_pretty} {time}"
+        elements.append({"type": "date", "timestamp": int(moment.timestamp()), "format": shown, "fallback": fallback})
+        position = match.end()
+    if position < len(text) or not elements:
+        elements.append(_text(text[position:]))
+    return elements
+
+
+def _plain(text: str) -> Json:
+    return {"type": "plain_text", "text": text or "—", "emoji": False}
+
+
+def _text(text: str, *, bold: bool = False) -> Json:
+    element: dict[str, Json] = {"type": "text", "text": text or "—"}
+    if bold:
+        element["style"] = {"bold": True}
+    return element
+
+
+def _section(elements: Sequence[Json]) -> Json:
+    return {"type": "rich_text_section", "elements": elements}
+
+
+def _rich(*elements: Json) -> Block:
+    return {"type": "rich_text", "elements": elements}
