@@ -18,8 +18,8 @@ NO_ACTIONS = frozenset({"_Run", "_writer", "anyio", "asyncio", "subprocess", "uv
 
 PURE = frozenset({
     "__future__", "base64", "binascii", "codecs", "collections", "dataclasses", "datetime", "decimal", "difflib",
-    "enum", "functools", "hashlib", "html", "itertools", "json", "math", "operator", "policy", "re", "re2", "stdnum", "string",
-    "types", "typing", "unicodedata", "yaml",
+    "enum", "functools", "hashlib", "html", "itertools", "json", "math", "operator", "policy", "re", "re2", "stdnum",
+    "string", "types", "typing", "unicodedata", "yaml",
 })  # fmt: skip
 """What policy may import: nothing that reads a clock, a file, a socket, the environment or chance."""
 IMPURE_CALLS = frozenset({"open", "input", "print", "exec", "eval", "compile", "__import__", "breakpoint"})
