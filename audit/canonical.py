@@ -40,6 +40,15 @@ def canonical_bytes(value: Json) -> bytes:
     return canonical_text(value).encode()
 
 
+def restricted_text(value: Json) -> str:
+    """`canonical_text` of `restrict(value)`, in one walk.
+
+    Raises:
+        NotCanonical: the value is not JSON at all.
+    """
+    return _encode(_restricted(value, 0))
+
+
 def restrict(value: Json) -> Json:
     """`value` made to fit, so that no argument a model invents can keep its own audit row from being written.
 
@@ -54,10 +63,10 @@ def restrict(value: Json) -> Json:
 
 def clean_text(text: str) -> str:
     """`text` as both databases can keep it: without NUL and lone surrogates."""
+    if text.isascii() and "\x00" not in text:
+        return text
     if "\x00" in text:
         text = text.replace("\x00", REPLACEMENT)
-    if text.isascii():
-        return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
@@ -99,17 +108,17 @@ def _check_unicode(text: str, where: str) -> None:
 
 
 def _restricted(value: Json, depth: int) -> Json:
-    if value is None or isinstance(value, bool):
-        return value
     if isinstance(value, str):
         return clean_text(value)
-    if isinstance(value, float):
-        return repr(float(value))
+    if value is None or value is True or value is False:
+        return value
     if isinstance(value, int):
         return int(value) if -SAFE_INTEGER <= value <= SAFE_INTEGER else hex(value)
+    if isinstance(value, float):
+        return repr(float(value))
     if depth >= MAX_DEPTH:
         return f"(cut: nested deeper than {MAX_DEPTH} levels)"
-    if isinstance(value, Mapping):
+    if isinstance(value, (dict, Mapping)):
         return {_restricted_key(key): _restricted(item, depth + 1) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_restricted(item, depth + 1) for item in value]

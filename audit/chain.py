@@ -9,14 +9,15 @@ a row with ``printf '%s%s' "$prev_hash" "$canonical" | sha256sum``. The first ro
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import TypeAlias
 
-from audit.canonical import SAFE_INTEGER, NotCanonical, canonical_text, clean_text, restrict
-from audit.event import SYSTEM_CHAIN, Event
+from audit.canonical import SAFE_INTEGER, NotCanonical, clean_text, restricted_text
+from audit.event import SYSTEM_CHAIN, Event, Json
+from audit.redact import Redactor, redact_json
 from audit.types import COST_LIMIT, COST_PLACES, iso
 
 FORMAT = 1
@@ -109,20 +110,20 @@ def _quote(cell: Cell, quote: Callable[[str], str] = encode_basestring) -> str:
     return "null" if cell is None else quote(cell)  # type: ignore[arg-type]
 
 
-def record(event: Event) -> Cells:
-    """`event` (already redacted) as cells, `seq` still 0.
+def record(event: Event, redactor: Redactor) -> Cells:
+    """`event` redacted, as cells, `seq` still 0.
 
     Raises:
         NotCanonical: the event holds something that cannot be hashed.
     """
     return (
-        canonical_text([clean_text(role) for role in event.actor_roles]),
+        restricted_text(event.actor_roles),
         _text(event.actor_user_id),
         clean_text(event.agent_name),
         _text(event.authz_decision),
         _text(event.call_id),
         _cost(event.cost_usd),
-        None if event.detail is None else canonical_text(restrict(event.detail)),
+        _json(event.detail, redactor),
         FORMAT,
         _text(event.guardrail_verdict),
         _text(event.hitl_approver),
@@ -135,7 +136,7 @@ def record(event: Event) -> Cells:
         _text(event.session_id),
         clean_text(event.status),
         SYSTEM_CHAIN if event.tenant is None else clean_text(event.tenant),
-        None if event.tool_args is None else canonical_text(restrict(event.tool_args)),
+        _json(event.tool_args, redactor),
         _text(event.tool_name),
     )
 
@@ -150,6 +151,10 @@ def seal(head: Head, records: Iterable[Cells]) -> Iterator[Sealed]:
         row_hash = link(previous, canonical)
         yield Sealed(numbered, canonical, previous, row_hash)
         previous = row_hash
+
+
+def _json(value: Mapping[str, Json] | None, redactor: Redactor) -> str | None:
+    return None if value is None else restricted_text(redact_json(value, redactor))
 
 
 def _text(value: str | None) -> str | None:

@@ -12,9 +12,9 @@ from concurrent.futures import Future
 
 from sqlalchemy.engine import Connection
 
-from audit.chain import Cells
+from audit.chain import Cells, seal
 from audit.event import Event
-from audit.store import AuditStore, tenant_of
+from audit.store import AuditStore, insert, lock_head, tenant_of
 from audit.writer import StoreUnavailable, Ticket, Writer, settle_all
 
 ROWS = 1000
@@ -84,8 +84,9 @@ class AuditLog:
         group: list[_Waiting] = []
 
         def append(conn: Connection) -> None:
+            head = lock_head(conn, tenant)  # first, so that whoever comes while it is waited for is in the group
             group.extend(self._take(tenant))
-            self._store.append_records(conn, [cells for waiting in group for cells in waiting.records])
+            insert(conn, seal(head, [cells for waiting in group for cells in waiting.records]))
 
         def committed(future: Future[None]) -> None:
             error = future.exception()

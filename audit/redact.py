@@ -30,12 +30,13 @@ def redact_event(event: Event, redactor: Redactor) -> Event:
     """`event` as it may be written: arguments and detail redacted, everything else as it was."""
     return replace(
         event,
-        tool_args=_mapping(event.tool_args, redactor),
-        detail=_mapping(event.detail, redactor),
+        tool_args=redact_mapping(event.tool_args, redactor),
+        detail=redact_mapping(event.detail, redactor),
     )
 
 
-def _mapping(value: Mapping[str, Json] | None, redactor: Redactor) -> Mapping[str, Json] | None:
+def redact_mapping(value: Mapping[str, Json] | None, redactor: Redactor) -> Mapping[str, Json] | None:
+    """`redact_json` for a column that may be empty."""
     if value is None:
         return None
     return {redactor(key): redact_json(item, redactor) for key, item in value.items()}

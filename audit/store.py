@@ -6,14 +6,14 @@ effect (recipient, order, amount), so that erasing a transcript or an approval r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 from sqlalchemy.engine import Connection
 
 from audit.chain import COLUMNS, Cells, Head, Sealed, genesis, record, seal
 from audit.event import SYSTEM_CHAIN, Event
-from audit.redact import Redactor, redact_event
+from audit.redact import Redactor
 
 _NAMES = ", ".join((*COLUMNS, "canonical", "prev_hash", "row_hash"))
 _INSERT_SQLITE = f"INSERT INTO agent_audit_log ({_NAMES}) VALUES ({', '.join('?' * (len(COLUMNS) + 3))})"
@@ -27,11 +27,14 @@ _POSTGRES_TYPES = {
     "latency_ms": "bigint",
     "seq": "bigint",
 }
+_TYPED = ", ".join(f"{name} {_POSTGRES_TYPES.get(name, 'text')}" for name in COLUMNS)
 _INSERT_POSTGRES = (
-    f"INSERT INTO agent_audit_log ({_NAMES}) SELECT * FROM unnest("
-    + ", ".join(f"%s::text[]::{_POSTGRES_TYPES.get(name, 'text')}[]" for name in COLUMNS)
-    + ", %s::text[], %s::text[], %s::text[])"
+    f"INSERT INTO agent_audit_log ({_NAMES}) SELECT {', '.join(f'r.{name}' for name in COLUMNS)},"
+    " c.canonical, c.prev_hash, c.row_hash FROM unnest(%s::text[], %s::text[], %s::text[])"
+    " AS c(canonical, prev_hash, row_hash), json_to_record(c.canonical::json)"
+    f" AS r({_TYPED})"
 )
+"""The server reads the columns out of the canonical bytes: one statement, so that the trigger checks all rows at once."""
 
 
 class AuditStore:
@@ -57,7 +60,7 @@ class AuditStore:
         Raises:
             NotCanonical: the event holds something that cannot be hashed.
         """
-        return record(redact_event(event, self._redactor))
+        return record(event, self._redactor)
 
     def append_records(self, conn: Connection, records: Sequence[Cells]) -> None:
         """`append` for events that `prepare` has made ready."""
@@ -66,8 +69,7 @@ class AuditStore:
             return
         if len(tenants) > 1:
             raise ValueError("One transaction writes the audit of one tenant. Split these events by tenant.")
-        (tenant,) = tenants
-        _insert(conn, list(seal(lock_head(conn, tenant), records)))
+        insert(conn, seal(lock_head(conn, tenants.pop()), records))
 
 
 def tenant_of(cells: Cells) -> str:
@@ -89,13 +91,12 @@ def lock_head(conn: Connection, tenant: str | None) -> Head:
     return start
 
 
-def _insert(conn: Connection, rows: Sequence[Sealed]) -> None:
-    values = [(*row.cells, row.canonical, row.prev_hash, row.row_hash) for row in rows]
+def insert(conn: Connection, sealed: Iterable[Sealed]) -> None:
+    """Writes rows that were sealed behind a head this transaction has locked."""
+    rows = list(sealed)
     if conn.dialect.name == "postgresql":
-        # One statement, so that the trigger checks all rows at once.
-        columns = tuple(
-            [None if cell is None else str(cell) for cell in column] for column in zip(*values, strict=True)
-        )
+        columns = ([row.canonical for row in rows], [row.prev_hash for row in rows], [row.row_hash for row in rows])
         conn.exec_driver_sql(_INSERT_POSTGRES, columns)
     else:
+        values = [(*row.cells, row.canonical, row.prev_hash, row.row_hash) for row in rows]
         conn.exec_driver_sql(_INSERT_SQLITE, values)
