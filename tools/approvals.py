@@ -128,8 +128,7 @@ class PressRow(SQLModel, table=True):
 
 def table(model: type[SQLModel]) -> sa.Table:
     """The Core table of a SQLModel class."""
-    found = model.__dict__["__table__"]
-    assert isinstance(found, sa.Table)
+    found: sa.Table = sa.inspect(model).local_table
     return found
 
 

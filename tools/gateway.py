@@ -20,9 +20,10 @@ from sqlalchemy.engine import Connection
 from audit.event import Event
 from audit.faults import StoreUnavailable
 from policy.approval import ApprovalStatus
-from policy.model import NeedsApproval, Principal, Subject, TenantId, ToolName
-from tools import approvals, deadlines, evidence, holding, pressing, running, stops, views
+from policy.model import NeedsApproval, Principal, TenantId, ToolName
+from tools import approvals, evidence, holding, pressing, running
 from tools.admission import Admitted, TurnedAway, admit
+from tools.desk import Desk
 from tools.door import Door
 from tools.effects import Claimed, Effect, Taken
 from tools.held import (
@@ -32,16 +33,14 @@ from tools.held import (
     Failed,
     Held,
     HeldView,
-    KillReport,
     Outcome,
     PressOutcome,
     PressRequest,
     Proposal,
-    Scope,
     TurnContext,
 )
 from tools.holding import ToHold
-from tools.running import Again, Go, Stay
+from tools.running import Again, Go
 from tools.spec import ActionError, Args, CallContext, Certainty, Redo, Resolved, Tool, ToolResult
 
 T = TypeVar("T")
@@ -51,11 +50,11 @@ UNRECORDED = "The audit log cannot be written, so nothing was done. Try again in
 BROKEN = "The tool broke off in a way nobody foresaw. An admin finds the details in the service's log."
 
 
-class Gateway:
+class Gateway(Desk):
     """The door. One per process; every method may be called from any task of one event loop."""
 
     def __init__(self, door: Door) -> None:
-        self._door = door
+        super().__init__(door)
         self._under_way: set[str] = set()
 
     # -- propose ---------------------------------------------------------------------------------------------
@@ -247,36 +246,29 @@ class Gateway:
             if not isinstance(claimed, Again):
                 break
             await asyncio.sleep(self._door.timings.contention)
-        match claimed:
-            case Again():
-                raise AssertionError("unreachable: the last round settles")
-            case Stay():
-                return await self._view(TenantId(row.tenant), row.held_id)
-            case Go(tool=tool, ctx=ctx, arguments=arguments, taken=None):
-                return await self._run_held(row, tool, ctx, arguments)
-            case Go(tool=tool, ctx=ctx, arguments=arguments, taken=effect):
-                assert effect is not None
-                return await self._recover_held(row, tool, ctx, arguments, effect)
+        if not isinstance(claimed, Go):
+            return await self._view(TenantId(row.tenant), row.held_id)
+        if claimed.taken is not None:
+            return await self._recover_held(row, claimed, claimed.taken)
+        return await self._run_held(row, claimed)
 
-    async def _run_held(self, row: approvals.HeldCall, tool: Tool, ctx: CallContext, arguments: Args) -> HeldView:
+    async def _run_held(self, row: approvals.HeldCall, go: Go) -> HeldView:
         began = time.monotonic()
-        ended = await self._perform(tool, ctx, arguments)
+        ended = await self._perform(go.tool, go.ctx, go.arguments)
         return await self._record_held(row, ended, int((time.monotonic() - began) * 1000))
 
-    async def _recover_held(
-        self, row: approvals.HeldCall, tool: Tool, ctx: CallContext, arguments: Args, effect: Effect
-    ) -> HeldView:
+    async def _recover_held(self, row: approvals.HeldCall, go: Go, effect: Effect) -> HeldView:
         """The process that had claimed it is gone, or was us before a crash (invariant 7)."""
         wait = running.silence_left(self._door, effect)
         if wait > 0:
             await asyncio.sleep(wait)
-        known = await self._look_up(tool, ctx, arguments)
+        known = await self._look_up(go.tool, go.ctx, go.arguments)
         if known is not None:
             return await self._record_held(row, known, None)
-        if self._may_redo(tool, effect):
+        if self._may_redo(go.tool, effect):
             taken = await self._door.writer.run(lambda conn: running.take_over(conn, self._door, row, effect))
             if isinstance(taken, Claimed):
-                return await self._run_held(row, tool, ctx, arguments)
+                return await self._run_held(row, go)
             if taken is None:
                 return await self._view(TenantId(row.tenant), row.held_id)
         doubt = ActionError(
@@ -305,81 +297,12 @@ class Gateway:
         await self._door.writer.run(lambda conn: running.record(conn, self._door, row, ended, latency_ms))
         return await self._view(tenant, row.held_id)
 
-    async def record(self, events: Sequence[Event]) -> None:
-        """Audit-only rows of what happened above the door: turns, refused commands, links.
-
-        Raises:
-            StoreUnavailable: they could not be written; what they are about must not happen.
-        """
-        by_tenant: dict[str | None, list[Event]] = {}
-        for event in events:
-            by_tenant.setdefault(event.tenant, []).append(event)
-        for batch in by_tenant.values():
-            await self._door.writer.run(partial(self._append, events=batch))
-
-    def _append(self, conn: Connection, events: Sequence[Event]) -> None:
-        self._door.audit.append(conn, events)
-
     async def settle_doubt(self, tenant: TenantId, held_id: str, by: str, done: bool, note: str) -> HeldView:
         """A person looked at the provider and says what became of a call in doubt. Audited with their name."""
         await self._door.writer.run(
             lambda conn: running.settle_doubt(conn, self._door, tenant, held_id, by, done, note)
         )
         return await self._view(tenant, held_id)
-
-    # -- deadlines and stops ---------------------------------------------------------------------------------
-
-    async def expire_due(self, limit: int = 200) -> int:
-        """Expire what is over; returns how many. Safe to run on every replica."""
-        return await deadlines.expire_due(self._door, limit)
-
-    async def remind_due(self, limit: int = 200) -> int:
-        """Queue the one reminder of every call that reached half its time; returns how many."""
-        return await deadlines.remind_due(self._door, limit)
-
-    async def kill(
-        self,
-        tenant: TenantId | None,
-        scope: Scope,
-        by: stops.By,
-        reason: str,
-        *,
-        dry_run: bool = False,
-    ) -> KillReport:
-        """Stop `scope` at once, everywhere; `dry_run` changes nothing and says what it would stop (invariant 8).
-
-        Raises:
-            StoreUnavailable: nothing was stopped.
-        """
-        return await stops.kill(self._door, tenant, scope, by, reason, dry_run=dry_run)
-
-    async def resume(self, tenant: TenantId | None, scope: Scope, by: stops.By) -> KillReport:
-        """Lift the switches of `scope`. Releases nothing: what was stopped needs a fresh press."""
-        return await stops.resume(self._door, tenant, scope, by)
-
-    async def kills(self, tenant: TenantId | None) -> KillReport:
-        """What is stopped now, what waits, and what was in flight."""
-        return await self._door.writer.read(lambda conn: stops.report(conn, tenant))
-
-    # -- reading ---------------------------------------------------------------------------------------------
-
-    async def view(self, tenant: TenantId, held_id: str) -> HeldView | None:
-        return await self._door.writer.read(lambda conn: views.one(conn, tenant, held_id))
-
-    async def card(self, tenant: TenantId, card_id: str) -> tuple[HeldView, ...]:
-        return await self._door.writer.read(lambda conn: views.card(conn, tenant, card_id))
-
-    async def waiting_for(self, who: Principal) -> tuple[HeldView, ...]:
-        return await self._door.writer.read(lambda conn: views.waiting_for(conn, who))
-
-    async def asked_by(self, tenant: TenantId, subject: Subject) -> tuple[HeldView, ...]:
-        return await self._door.writer.read(lambda conn: views.asked_by(conn, tenant, subject))
-
-    async def _view(self, tenant: TenantId, held_id: str) -> HeldView:
-        found = await self.view(tenant, held_id)
-        if found is None:
-            raise LookupError(f"There is no held call {held_id} in {tenant}.")
-        return found
 
     # -- actions: the only place where one is run --------------------------------------------------------------
 
@@ -431,6 +354,12 @@ class Gateway:
         except Exception as error:
             log.exception("an action's resolve raised what it must not raise")
             raise ActionError(BROKEN, Certainty.NOT_DONE) from error
+
+    async def _view(self, tenant: TenantId, held_id: str) -> HeldView:
+        found = await self.view(tenant, held_id)
+        if found is None:
+            raise LookupError(f"There is no held call {held_id} in {tenant}.")
+        return found
 
     # -- small things ----------------------------------------------------------------------------------------
 

@@ -32,7 +32,10 @@ from tools.ports import Notice, NoticeKind
 from tools.spec import Args, Call, Resolved, Tool
 
 MINUTE = 60
+HOUR = 3_600
 DAY = 86_400
+WINDOWS = {"min": (MINUTE, "minute"), "hour": (HOUR, "hour"), "day": (DAY, "day")}
+"""The last word of a limit's name (``per_user_per_day``) -> its window in seconds and in words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,13 @@ def held_id(tenant: TenantId, call_id: str) -> str:
 def stop_problem(conn: Connection, who: Principal, tool: ToolName, now: datetime) -> tuple[BlockReason, str] | None:
     """Kill-switch, then lockout. The kill lock is held until the transaction ends."""
     killswitch.lock(conn, who.tenant)
+    return stop_sentence(conn, who, tool, now)
+
+
+def stop_sentence(
+    conn: Connection, who: Principal, tool: ToolName | None, now: datetime
+) -> tuple[BlockReason, str] | None:
+    """Like `stop_problem` but without the lock: good for telling, not for deciding."""
     switch = killswitch.covering(conn, Target(who.tenant, tool, who.subject))
     if switch is not None:
         return BlockReason.STOPPED, f"{killswitch.stopped_sentence(switch)}. Nothing was done."
@@ -71,9 +81,8 @@ def rate_problem(
 ) -> tuple[BlockReason, str] | None:
     """Uses one of each of the tool's rates; a problem when one is used up."""
     for name, limit in policy.tools[tool].limits.items():
-        window = MINUTE if name.endswith("_min") else DAY
+        window, span = WINDOWS[name.rpartition("_")[2]]
         if not limits.take(conn, who.tenant, f"{tool}:{name}", str(who.subject), limit, window, now):
-            span = "minute" if window == MINUTE else "day"
             return (
                 BlockReason.RATE_LIMIT,
                 (
