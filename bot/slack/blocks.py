@@ -29,6 +29,7 @@ ITEMS_PER_SHEET = 4
 _ELEMENT = 2_900
 _PAGE = 3 * _ELEMENT
 _FACTS = 10
+_HEAD = 400
 _QUOTES = 3
 
 PRESS = "cs.press."
@@ -140,64 +141,78 @@ def _continued(card: Card, number: int, of: int) -> Block:
 
 def _item(item: Item, budget: int, buttons: bool) -> tuple[list[Block], list[_Passage]]:
     """The blocks of one item (11 at most) and what has to go into the thread."""
-    left = budget - 600
-    paged: list[_Passage] = []
-    headline, status = visible(item.headline), visible(item.status)
-    for label, text in (("Headline", headline), ("Status", status)):
-        if len(text) > 400:
-            paged.append(_Passage(label, text))
-    blocks: list[Block] = [
-        _rich(
-            _section([_text(_start(headline), bold=True)]),
-            _section([{"type": "emoji", "name": _ICONS[item.tone]}, _text(" "), *_timed(_start(status))]),
-        )
-    ]
-    left -= min(len(headline), 400) + min(len(status), 400)
-
-    short = [fact for fact in item.facts if len(fact.label) <= 100 and len(visible(fact.value)) <= 500][:_FACTS]
-    cost = sum(len(fact.label) + len(visible(fact.value)) + 20 for fact in short)
-    if len(short) < len(item.facts) or cost > left:
-        paged.append(_Passage("All facts", "\n".join(f"{fact.label}: {fact.value}" for fact in item.facts)))
-    while short and cost > left:
-        dropped = short.pop()
-        cost -= len(dropped.label) + len(visible(dropped.value)) + 20
-    blocks += _facts(short)
-    left -= cost
-
-    notes = visible("\n".join(item.notes))
-    if notes and len(notes) <= left:
-        blocks.append(_rich(_section([e for note in item.notes for e in (*_timed(visible(note)), _text("\n"))][:-1])))
-        left -= len(notes)
-    elif notes:
-        paged.append(_Passage("Notes", notes))
-
+    writer = _Writer(budget - 600)
+    writer.head(item)
+    writer.facts(item.facts)
+    writer.notes(item.notes)
     if item.draft:
-        whole = draft_text(item.draft)
-        if len(visible(whole)) <= left:
-            blocks.append(_draft(item.draft))
-            left -= len(visible(whole))
-        else:
-            paged.append(_Passage("Draft", whole))
+        writer.draft(item.draft)
     for position, quote in enumerate(item.quotes):
-        if position < _QUOTES and len(visible(quote.text)) + len(quote.label) + 60 <= left:
-            blocks.append(_quote(quote))
-            left -= len(visible(quote.text)) + len(quote.label) + 60
-        else:
-            paged.append(_Passage(_label(quote), quote.text))
-
-    if paged:
-        blocks.append(_rich(_section([_text(_where(paged), bold=True)])))
+        writer.quote(quote, drawable=position < _QUOTES)
+    if writer.paged:
+        writer.blocks.append(_rich(_section([_text(_where(writer.paged), bold=True)])))
     if item.buttons and buttons:
-        blocks.append(
-            {
-                "type": "actions",
-                "block_id": f"held:{item.held_id}"[:255],
-                "elements": [_button(item, button) for button in item.buttons],
-            }
-        )
+        row: list[Json] = [_button(item, button) for button in item.buttons]
+        writer.blocks.append({"type": "actions", "block_id": f"held:{item.held_id}"[:255], "elements": row})
     elif item.buttons:
-        blocks.append(_rich(_section([_text("The buttons follow as soon as all of it is in the thread.")])))
-    return blocks, paged
+        writer.blocks.append(_rich(_section([_text("The buttons follow as soon as all of it is in the thread.")])))
+    return writer.blocks, writer.paged
+
+
+class _Writer:
+    """Fills the blocks of one item as far as its share of the message goes; the rest is for the thread."""
+
+    def __init__(self, budget: int) -> None:
+        self.blocks: list[Block] = []
+        self.paged: list[_Passage] = []
+        self._left = budget
+
+    def _fits(self, cost: int, otherwise: _Passage) -> bool:
+        if cost > self._left:
+            self.paged.append(otherwise)
+            return False
+        self._left -= cost
+        return True
+
+    def head(self, item: Item) -> None:
+        headline, status = visible(item.headline), visible(item.status)
+        for label, text in (("Headline", headline), ("Status", status)):
+            if len(text) > _HEAD:
+                self.paged.append(_Passage(label, text))
+        icon: Json = {"type": "emoji", "name": _ICONS[item.tone]}
+        first = _section([_text(_start(headline), bold=True)])
+        self.blocks.append(_rich(first, _section([icon, _text(" "), *_timed(_start(status))])))
+        self._left -= min(len(headline), _HEAD) + min(len(status), _HEAD)
+
+    def facts(self, facts: Sequence[Fact]) -> None:
+        short = [fact for fact in facts if _cost(fact) <= 600][:_FACTS]
+        while short and sum(map(_cost, short)) > self._left:
+            short.pop()
+        if len(short) < len(facts):
+            self.paged.append(_Passage("All facts", "\n".join(f"{fact.label}: {fact.value}" for fact in facts)))
+        self.blocks += _facts(short)
+        self._left -= sum(map(_cost, short))
+
+    def notes(self, notes: Sequence[str]) -> None:
+        text = visible("\n".join(notes))
+        if text and self._fits(len(text), _Passage("Notes", text)):
+            self.blocks.append(_rich(_section(_timed(text))))
+
+    def draft(self, draft: Draft) -> None:
+        whole = draft_text(draft)
+        if self._fits(len(visible(whole)), _Passage("Draft", whole)):
+            self.blocks.append(_draft(draft))
+
+    def quote(self, quote: Quote, *, drawable: bool) -> None:
+        otherwise = _Passage(_label(quote), quote.text)
+        if not drawable:
+            self.paged.append(otherwise)
+        elif self._fits(len(visible(quote.text)) + len(quote.label) + 60, otherwise):
+            self.blocks.append(_quote(quote))
+
+
+def _cost(fact: Fact) -> int:
+    return len(fact.label) + len(visible(fact.value)) + 20
 
 
 def draft_text(draft: Draft) -> str:
@@ -208,7 +223,7 @@ def draft_text(draft: Draft) -> str:
 
 
 def _start(text: str) -> str:
-    return text if len(text) <= 400 else text[:380] + " … (whole in the thread)"
+    return text if len(text) <= _HEAD else text[: _HEAD - 20] + " … (whole in the thread)"
 
 
 def _where(paged: Sequence[_Passage]) -> str:

@@ -1,0 +1,36 @@
+"""What ``users.info`` says of an account, as a standing. Pure; fails closed on anything it does not know.
+
+See https://docs.slack.dev/reference/objects/user-object.
+"""
+
+from __future__ import annotations
+
+from bot.ports import Standing
+from bot.slack.payload import at, flag_at, text_at
+from policy.model import Json
+
+_NOBODY = frozenset({"user_not_found", "users_not_found", "user_not_visible", "users_not_visible"})
+SLACKBOT = "USLACKBOT"
+
+
+def standing_of(user: Json, own_team: str) -> Standing:
+    """The worst that the user object says; a flag with a strange value counts as set."""
+    checks = (
+        (flag_at(user, "deleted"), Standing.DEACTIVATED),
+        (_is_bot(user), Standing.BOT),
+        (flag_at(user, "is_stranger") or flag_at(user, "is_invited_user"), Standing.STRANGER),
+        (at(user, "is_email_confirmed") not in (None, True), Standing.STRANGER),
+        (text_at(user, "team_id") != own_team, Standing.STRANGER),
+        (flag_at(user, "is_restricted") or flag_at(user, "is_ultra_restricted"), Standing.GUEST),
+    )
+    if not text_at(user, "id") or not text_at(user, "team_id"):
+        return Standing.UNKNOWN
+    return next((standing for holds, standing in checks if holds), Standing.MEMBER)
+
+
+def standing_of_error(code: str) -> Standing:
+    return Standing.STRANGER if code in _NOBODY else Standing.UNKNOWN
+
+
+def _is_bot(user: Json) -> bool:
+    return flag_at(user, "is_bot") or flag_at(user, "is_workflow_bot") or text_at(user, "id") == SLACKBOT
