@@ -14,7 +14,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TypeAlias
 
-from bot.agent.guarded import Guard, Guarded, GuardedStream
+from bot.agent.guarded import Guard, Guarded, GuardedStream, unguarded
 from bot.agent.history import without_tools
 from bot.agent.results import Told, event_for, not_run, sentence_for, tell
 from bot.agent.spans import Chat, Finished, ToolUse, TurnTrace
@@ -122,6 +122,8 @@ class Hands:
     step: Step
     clock: Callable[[], datetime]
     trace: TurnTrace
+    read: Guard = unguarded
+    """`policy.guardrails` on what a tool returned, before the model or the transcript sees it."""
     bounds: Bounds = field(default_factory=Bounds)
     on_text: OnText | None = None
 
@@ -330,7 +332,7 @@ class _Run:
         ended = self.hands.clock()
         told: list[Told] = []
         for wish, outcome in zip(wishes, outcomes, strict=True):
-            one = tell(outcome, wish.tool, self.spot)
+            one = tell(outcome, wish.tool, self.spot, self.hands.read)
             self.hands.trace.tool(ToolUse(wish.call_id, wish.tool, one.status, begun, ended))
             told.append(one)
         told.extend(not_run(f"Not run: at most {most} calls in one answer.") for _ in calls[most:])

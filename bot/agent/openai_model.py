@@ -11,14 +11,26 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TypeAlias, assert_never
+from typing import TypeAlias, assert_never, cast
 
 import httpx2
 import openai
 from openai.types import CompletionUsage
-from openai.types.chat import ChatCompletionChunk
+from openai.types.chat import ChatCompletionChunk, ChatCompletionMessageParam, ChatCompletionToolUnionParam
 from openai.types.chat.chat_completion_chunk import ChoiceDelta
-from openai.types.responses import Response, ResponseFunctionToolCall, ResponseOutputMessage, ResponseReasoningItem
+from openai.types.responses import (
+    Response,
+    ResponseCompletedEvent,
+    ResponseErrorEvent,
+    ResponseFailedEvent,
+    ResponseFunctionToolCall,
+    ResponseIncompleteEvent,
+    ResponseInputParam,
+    ResponseOutputMessage,
+    ResponseReasoningItem,
+    ResponseTextDeltaEvent,
+    ToolParam,
+)
 
 from bot.agent.spotlight import words
 from bot.agent.wire import MOST_RAW, arguments, garbled, status_fault, timed_out, unreachable
@@ -103,8 +115,8 @@ class OpenAIResponses(_OpenAI):
             stream = await self._client.responses.create(
                 model=self._model,
                 instructions=request.system,
-                input=_items(request.messages, self._model),  # type: ignore[arg-type]  # the SDK's union of TypedDicts
-                tools=[_flat(offer) for offer in request.tools],  # type: ignore[misc]
+                input=cast("ResponseInputParam", _items(request.messages, self._model)),
+                tools=cast("list[ToolParam]", [_flat(offer) for offer in request.tools]),
                 include=["reasoning.encrypted_content"],
                 max_output_tokens=request.max_tokens,
                 store=False,
@@ -114,14 +126,18 @@ class OpenAIResponses(_OpenAI):
             final: Response | None = None
             async with stream:
                 async for event in stream:
-                    match event.type:
-                        case "response.output_text.delta":
+                    match event:
+                        case ResponseTextDeltaEvent(delta=delta):
                             if on_text is not None:
-                                await on_text(event.delta)
-                        case "response.completed" | "response.incomplete" | "response.failed":
-                            final = event.response
-                        case "error":
-                            raise status_fault(self.provider, 500, event.code, None, None)
+                                await on_text(delta)
+                        case (
+                            ResponseCompletedEvent(response=response)
+                            | ResponseIncompleteEvent(response=response)
+                            | ResponseFailedEvent(response=response)
+                        ):
+                            final = response
+                        case ResponseErrorEvent(code=code):
+                            raise status_fault(self.provider, 500, code, None, None)
                         case _:
                             continue
             if final is None:
@@ -245,11 +261,12 @@ class OpenAIChat(_OpenAI):
 
     async def answer(self, request: ModelRequest, on_text: OnText | None = None) -> ModelAnswer:
         async with self._faults(request.timeout_s) as timeout:
-            messages = [{"role": "system", "content": request.system}, *_turns(request.messages)]
+            messages: list[_Item] = [{"role": "system", "content": request.system}, *_turns(request.messages)]
             stream = await self._client.chat.completions.create(
                 model=self._model,
-                messages=messages,  # type: ignore[arg-type]  # the SDK's union of TypedDicts
-                tools=[_nested(offer) for offer in request.tools] or openai.omit,  # type: ignore[arg-type]
+                messages=cast("list[ChatCompletionMessageParam]", messages),
+                tools=cast("list[ChatCompletionToolUnionParam]", [_nested(offer) for offer in request.tools])
+                or openai.omit,
                 max_completion_tokens=request.max_tokens,
                 stream=True,
                 stream_options={"include_usage": True},

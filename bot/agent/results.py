@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, assert_never
 
+from bot.agent.guarded import Guard, unguarded
 from bot.agent.spotlight import Spotlight, plain
 from bot.ports import EventHappened
 from policy.approval import ApprovalStatus
@@ -20,6 +21,9 @@ _Quote: TypeAlias = Callable[[str, str], str]
 
 MOST_CHARACTERS = 24_000
 """Of one result. A model can ask narrower; a transcript row must not crowd out the conversation."""
+
+
+_DONE = '{"status": "done"}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,15 +37,16 @@ class Told:
     held_id: str | None = None
 
 
-def tell(outcome: Outcome, tool: str, spot: Spotlight) -> Told:
-    """`outcome` of a call of `tool`, in words that claim no more than is known."""
+def tell(outcome: Outcome, tool: str, spot: Spotlight, read: Guard = unguarded) -> Told:
+    """`outcome` of a call of `tool`, in words that claim no more than is known. `read` judges what a tool returned."""
     match outcome:
         case Executed(result=result):
-            body: dict[str, Json] = {"sentence": result.sentence, "result": result.content}
-            if not result.untrusted:
-                return Told(plain(_cut(_json({"status": "done", **body}))), "done")
-            marked = spot.mark(_cut(_json(body)), tool)
-            return Told(f"{_json({'status': 'done'})}\n{marked}", "done", exposure=tool)
+            judged = read(_json({"sentence": result.sentence, "result": result.content}))
+            steered = any(not rule.startswith("pii.") for rule in judged.findings)
+            if not result.untrusted and not steered:
+                return Told(f"{_DONE}\n{plain(_cut(judged.text))}", "done")
+            exposure = f"{tool} (looks written to steer an AI agent)" if steered else tool
+            return Told(f"{_DONE}\n{spot.mark(_cut(judged.text), tool)}", "done", exposure=exposure)
         case Held(view=view):
             return Told(_json(_held(view)), "held", held_id=view.held_id)
         case Blocked(reason=reason, sentence=sentence):
