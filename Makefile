@@ -68,7 +68,7 @@ $(VENV)/.all: $(VENV)/.uv requirements/all.txt requirements/runtime.txt
 
 rigs: tests/rigs/node_modules/.stamp
 tests/rigs/node_modules/.stamp: $(VENV)/.all tests/rigs/package-lock.json
-	@cd tests/rigs && PATH="$(BIN):$$PATH" $(BIN)/npm ci --no-audit --no-fund --loglevel=error --omit-lockfile-registry-resolved >/dev/null
+	@cd tests/rigs && PATH="$(BIN):$$PATH" $(BIN)/npm ci --no-update-notifier --no-audit --no-fund --loglevel=error --omit-lockfile-registry-resolved >/dev/null
 	@touch $@
 
 # uv takes seconds where pip takes a minute; both check every hash.

@@ -49,6 +49,7 @@ NAMES: tuple[Name, ...] = (
     Name("LANGFUSE_PUBLIC_KEY", "Traces to Langfuse: the public key", "langfuse_public_key"),
     Name("LANGFUSE_SECRET_KEY", "Traces to Langfuse: the secret key", secret=True),
     Name("LANGFUSE_BASE_URL", "Traces to Langfuse: the address", "langfuse_base_url"),
+    Name("LANGFUSE_HOST", "Traces to Langfuse: the address, as older versions call it", "langfuse_host"),
     Name("OTEL_EXPORTER_OTLP_ENDPOINT", "Traces to any OTLP collector: its address", "otel_exporter_otlp_endpoint"),
     Name("OTEL_EXPORTER_OTLP_HEADERS", "Traces to any OTLP collector: headers, name=value,…", secret=True),
     Name("OTEL_SERVICE_NAME", "Traces: what this service is called", "otel_service_name"),
@@ -242,13 +243,14 @@ def _slack(source: Source) -> Slack | None:
 
 
 def _teams(source: Source) -> Teams | None:
+    metadata = source.url("TEAMS_OPENID_METADATA_URL")
     if not source.together("TEAMS_APP_ID", "TEAMS_APP_PASSWORD", "TEAMS_TENANT_ID"):
         return None
     password = source.secret("TEAMS_APP_PASSWORD")
     app_id, tenant = source.text("TEAMS_APP_ID"), source.text("TEAMS_TENANT_ID")
     if app_id is None or tenant is None or password is None:
         return None
-    return Teams(app_id, password, tenant, source.url("TEAMS_OPENID_METADATA_URL"))
+    return Teams(app_id, password, tenant, metadata)
 
 
 def _model(source: Source, provider: str) -> ModelAccess | None:
@@ -257,12 +259,13 @@ def _model(source: Source, provider: str) -> ModelAccess | None:
 
 
 def _langfuse(source: Source) -> Langfuse | None:
+    address, older = source.url("LANGFUSE_BASE_URL"), source.url("LANGFUSE_HOST")
     if not source.together("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"):
         return None
     public, secret = source.text("LANGFUSE_PUBLIC_KEY"), source.secret("LANGFUSE_SECRET_KEY")
     if public is None or secret is None:
         return None
-    return Langfuse(public, secret, source.url("LANGFUSE_BASE_URL"))
+    return Langfuse(public, secret, address or older)
 
 
 def _otlp(source: Source) -> Otlp | None:
