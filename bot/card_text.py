@@ -206,6 +206,14 @@ def in_doubt(view: HeldView) -> str:
     )
 
 
+def unreachable(view: HeldView) -> str:
+    """For the requester, once: the card could not be posted yet."""
+    return (
+        f"I could not reach the approvers of **{view.headline}** yet. I keep trying; nothing happens before they have "
+        "seen it."
+    )
+
+
 def could_not_post(view: HeldView) -> str:
     return (
         f"I could not reach the approvers of **{view.headline}** for a whole day, so nobody was asked and nothing was "

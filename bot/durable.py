@@ -13,14 +13,13 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from enum import StrEnum
 from functools import partial
-from typing import Protocol, assert_never
+from typing import assert_never, cast
 
 import sqlalchemy as sa
 from dbos import DBOS, DBOSClient, DBOSConfig, DBOSPortableJSONSerializer, EnqueueOptions
@@ -29,7 +28,8 @@ from sqlalchemy.engine import Connection, Engine
 from audit.faults import StoreUnavailable
 from audit.writer import Writer
 from bot.replicas import Replicas
-from policy.model import TenantId
+from bot.work import Later, Segment, Segments
+from policy.model import Json, TenantId
 from tools import approvals
 from tools.ports import Notice, NoticeKind
 
@@ -46,15 +46,6 @@ PARALLEL = 64
 """Segments of one queue that one replica runs at a time."""
 
 
-class Segment(StrEnum):
-    """The kinds of work that survive a crash."""
-
-    TURN_START = "turn_start"
-    TURN_RESUME = "turn_resume"
-    EXECUTE = "execute"
-    TELL = "tell"
-
-
 _QUEUE = {
     Segment.TURN_START: "turns",
     Segment.TURN_RESUME: "turns",
@@ -63,30 +54,8 @@ _QUEUE = {
 }
 
 
-class Later(Exception):
-    """Raised by a segment: not now, run me again. `pause_s` when the other side said how long."""
-
-    def __init__(self, why: str, *, pause_s: float | None = None) -> None:
-        super().__init__(why)
-        self.pause_s = pause_s
-
-
-class Segments(Protocol):
-    """What `bot.turn` registers. Each may run more than once: what is done already is in the rows."""
-
-    async def turn_start(self, tenant: TenantId, turn_id: str) -> None: ...
-
-    async def turn_resume(self, tenant: TenantId, held_id: str) -> None: ...
-
-    async def execute(self, tenant: TenantId, held_id: str, revision: int) -> None: ...
-
-    async def tell(self, notice: Notice) -> None: ...
-
-    async def gave_up(self, segment: Segment, tenant: TenantId, subject_id: str, why: str) -> None:
-        """A segment failed for `GIVE_UP_S`. `subject_id`: the turn or the held call it was about."""
-
-    async def sweep(self) -> None:
-        """Called every few seconds on every replica: what is due by the clock."""
+class StepFailed(Exception):
+    """What DBOS remembers of a step that raised; says nothing on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +99,8 @@ class Durable:
             system_database_engine=engine, serializer=self._serializer, application_name=APP, lazy=True
         )
         self._own_engine: Engine | None = None
+        self._closing = False
+        self._cut_off = False
         self._segments: Segments
         self._running: set[asyncio.Task[object]] = set()
         self._timers: list[asyncio.Task[None]] = []
@@ -211,6 +182,7 @@ class Durable:
 
     async def stop(self, grace_s: int = 10) -> None:
         """Take no more work, let what runs end within `grace_s`, leave the rest to the next replica."""
+        self._closing = True
         for timer in self._timers:
             timer.cancel()
         await asyncio.gather(*self._timers, return_exceptions=True)
@@ -226,12 +198,35 @@ class Durable:
         await asyncio.gather(*left, return_exceptions=True)
         # DBOS had made its own, now closed, pool the loop's default one.
         loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
-        if not left:
+        if not left and not self._cut_off:
             with suppress(StoreUnavailable):
                 await self._replicas.leave(self.replica_id)
         if self._own_engine is not None:
             self._own_engine.dispose()
             self._own_engine = None
+
+    async def step(self, name: str, work: Callable[[], Awaitable[Mapping[str, Json]]]) -> Mapping[str, Json]:
+        """Runs a step of a segment once and remembers its result: ids, numbers and closed words only.
+
+        A segment that was taken over by another replica stops here. What `work` raises is raised, but DBOS is shown
+        another error: it would keep the text.
+        """
+        failed: list[Exception] = []
+
+        async def run() -> dict[str, object]:
+            try:
+                return dict(await work())
+            except Exception as error:  # noqa: BLE001 - raised again below
+                failed.append(error)
+                raise StepFailed from None
+
+        try:
+            return cast("Mapping[str, Json]", await DBOS.run_step_async({"name": name}, run))
+        except Exception as error:
+            if failed:
+                raise failed[0] from None
+            # Remembered from before a crash: this run of the segment is spoilt, the next one asks anew.
+            raise Later(f"the step {name} had failed") from error
 
     def _dbos_engine(self) -> Engine:
         """PostgreSQL: the one engine. SQLite: the same file through connections that fit DBOS.
@@ -293,7 +288,10 @@ class Durable:
             return later
         except StoreUnavailable:
             raise
-        except Exception as error:  # noqa: BLE001 - a defect must not lose the segment
+        except Exception as error:
+            if self._closing:  # the queue is gone from under it: it stays pending, for the next replica
+                self._cut_off = True
+                raise asyncio.CancelledError from error
             # The text may hold anything, the place where it was raised holds nothing personal.
             log.error("%s %s failed: %s", job.segment.value, job.ids[1], _where(error))
             return Later(type(error).__name__)

@@ -49,6 +49,8 @@ class TurnRow(SQLModel, table=True):
     message_id: str
     thread_link: str | None = None
     status: str
+    private: bool = False
+    """A tool has told this turn something that not everybody in the channel may read."""
     created_at: datetime = Field(sa_type=UtcDateTime)
     changed_at: datetime = Field(sa_type=UtcDateTime)
 
@@ -91,13 +93,14 @@ class ThreadRow(SQLModel, table=True):
 
 
 class ToldRow(SQLModel, table=True):
-    """Something was said in a chat because of a held call; it is not said twice."""
+    """Something was said, so that it is not said twice. `about`: a turn or a held call. `by`: which segment said it."""
 
     __tablename__ = "told"
 
     tenant: str = Field(primary_key=True)
-    held_id: str = Field(primary_key=True)
+    about: str = Field(primary_key=True)
     what: str = Field(primary_key=True)
+    by: str | None = None
     told_at: datetime = Field(sa_type=UtcDateTime)
 
 
@@ -208,6 +211,22 @@ def set_turn(conn: Connection, tenant: TenantId, turn_id: str, status: TurnStatu
     )
 
 
+def set_private(conn: Connection, tenant: TenantId, turn_id: str) -> None:
+    conn.execute(sa.update(TURN).where(TURN.c.tenant == tenant, TURN.c.turn_id == turn_id).values(private=True))
+
+
+def is_private(conn: Connection, row: TurnRow) -> bool:
+    """Whether any turn of this person in this thread drew on what not everybody may read: later answers may too."""
+    query = sa.select(TURN.c.turn_id).where(
+        TURN.c.tenant == row.tenant,
+        TURN.c.session_id == row.session_id,
+        TURN.c.issuer == row.issuer,
+        TURN.c.sub == row.sub,
+        TURN.c.private.is_(True),
+    )
+    return conn.execute(query.limit(1)).first() is not None
+
+
 def thread_of(row: TurnRow) -> Thread:
     return Thread(SurfaceName(row.surface), row.team, row.channel, row.root, Room(row.room))
 
@@ -287,13 +306,19 @@ def put_copy(conn: Connection, tenant: TenantId, card_id: str, copy: Copy, now: 
         )
 
 
-def told(conn: Connection, tenant: TenantId, held_id: str, what: str) -> bool:
-    query = sa.select(TOLD.c.what).where(TOLD.c.tenant == tenant, TOLD.c.held_id == held_id, TOLD.c.what == what)
+def told(conn: Connection, tenant: TenantId, about: str, what: str) -> bool:
+    query = sa.select(TOLD.c.what).where(TOLD.c.tenant == tenant, TOLD.c.about == about, TOLD.c.what == what)
     return conn.execute(query).first() is not None
 
 
-def mark_told(conn: Connection, tenant: TenantId, held_id: str, what: str, now: datetime) -> None:
-    put_once(conn, TOLD, tenant=tenant, held_id=held_id, what=what, told_at=now)
+def mark_told(conn: Connection, tenant: TenantId, about: str, what: str, now: datetime, by: str | None = None) -> bool:
+    """Whether it was new: nobody had said it, or claimed to."""
+    return put_once(conn, TOLD, tenant=tenant, about=about, what=what, by=by, told_at=now)
+
+
+def told_by(conn: Connection, tenant: TenantId, about: str, what: str) -> str | None:
+    query = sa.select(TOLD.c.by).where(TOLD.c.tenant == tenant, TOLD.c.about == about, TOLD.c.what == what)
+    return conn.execute(query).scalar()
 
 
 # --- replicas ---------------------------------------------------------------------------------------

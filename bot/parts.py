@@ -1,0 +1,73 @@
+"""What a turn is made of: the door, the queue, people, models and chats, in one frozen value. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy.engine import Connection
+
+from audit.store import AuditStore
+from audit.writer import Writer
+from bot.agent.loop import Bounds, Price
+from bot.agent.spans import Tracing
+from bot.durable import Durable
+from bot.identity.resolve import Resolver
+from bot.identity.tokens import CallTokens
+from bot.messages import SurfaceName
+from bot.ports import ChatSurface, Directory, Model
+from policy.axes import ActionClass
+from policy.model import Principal, RoleName, Subject, TenantId, ToolName
+from policy.rules import Policy
+from tools import killswitch
+from tools.gateway import Gateway
+from tools.killswitch import Target
+from tools.ports import People
+from tools.spec import Tool
+
+ADMIN = RoleName("admin")
+"""Who may stop everything, and who is told when nobody can say whether an effect happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Made once in `bot.app`."""
+
+    writer: Writer
+    audit: AuditStore
+    gateway: Gateway
+    durable: Durable
+    policy: Callable[[], Policy]
+    directory: Directory
+    resolver: Resolver
+    people: People
+    tokens: CallTokens = field(repr=False)
+    catalog: Mapping[ToolName, Tool]
+    models: Callable[[Iterable[ActionClass]], Model]
+    """The model for a turn in which calls of these classes may be made."""
+    price: Price
+    tracing: Tracing
+    surfaces: Mapping[SurfaceName, ChatSurface]
+    clock: Callable[[], datetime]
+    bounds: Bounds = field(default_factory=Bounds)
+    organisation: str = ""
+
+    async def person(self, tenant: TenantId, subject: Subject) -> Principal | None:
+        """Who they are by the directory at this moment; None: gone."""
+        return await self.writer.read(lambda conn: self.people.current(conn, tenant, subject))
+
+    async def holders(self, tenant: TenantId, roles: tuple[RoleName, ...]) -> tuple[Principal, ...]:
+        return await self.writer.read(lambda conn: self.people.holders(conn, tenant, roles))
+
+    async def stopped(self, who: Principal) -> str | None:
+        """Why `who` may start nothing just now, as a sentence: the kill-switch for all or for them."""
+        return await self.writer.read(lambda conn: stop_of(conn, who))
+
+
+def stop_of(conn: Connection, who: Principal) -> str | None:
+    """`Parts.stopped` within a transaction."""
+    switch = killswitch.covering(conn, Target(who.tenant, None, who.subject))
+    if switch is None:
+        return None
+    return f"{killswitch.stopped_sentence(switch)}. Nothing was done; write again after it is resumed."

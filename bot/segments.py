@@ -1,0 +1,357 @@
+"""The durable segments of a turn: start, resume, execute, tell; and what is said when one is given up.
+
+Knows the order: look who it is for now, ask the model, say it once, note it. Each may run again from its
+beginning after a crash; the transcript, the ledger and the rows of what was told make that harmless.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from sqlalchemy.engine import Connection
+
+from audit.event import Event, Kind
+from audit.faults import StoreUnavailable
+from bot import card_text, store, turn_log
+from bot.agent.guarded import Guarded
+from bot.agent.loop import Ending, Hands, SegmentId, SegmentResult, Wishes, run_segment
+from bot.agent.prompt import offers, system_prompt
+from bot.agent.results import sentence_for
+from bot.agent.spans import TurnRef
+from bot.agent.transcript import RECEIVED, Key, Transcript
+from bot.messages import Room, SurfaceName, Thread
+from bot.parts import Parts
+from bot.ports import Ask, ChatSurface, Stream, SurfaceError, UserSaid
+from bot.store import TurnRow, TurnStatus
+from bot.tell import Teller
+from bot.turn_log import START
+from bot.work import Later, Segment
+from policy.approval import ApprovalStatus
+from policy.guardrails import check_answer
+from policy.model import Principal, TenantId, ToolName
+from policy.rollout import action_class
+from tools import approvals, views
+from tools.approvals import HELD
+from tools.held import Blocked, BlockReason, EffectState, Executed, HeldView, Outcome, Proposal, TurnContext
+from tools.ports import Notice
+from tools.spec import OutputClass, Tool
+
+log = logging.getLogger("countersign.turn")
+
+GONE = "You are no longer in the directory, so nothing more was done."
+PRIVATELY = "I have answered privately, because the answer draws on company data."
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """Who a segment is for, and where."""
+
+    row: TurnRow
+    who: Principal
+    thread: Thread
+    surface: ChatSurface
+    segment: str
+
+    @property
+    def tenant(self) -> TenantId:
+        return self.who.tenant
+
+
+class TurnSegments:
+    """Implements `bot.durable.Segments`."""
+
+    def __init__(self, parts: Parts, teller: Teller) -> None:
+        self._parts = parts
+        self._teller = teller
+        self._apologised: set[tuple[str, str]] = set()
+
+    async def turn_start(self, tenant: TenantId, turn_id: str) -> None:
+        row = await self._parts.writer.read(lambda conn: store.turn(conn, tenant, turn_id))
+        if row is not None:
+            await self._run(row, START, ())
+
+    async def turn_resume(self, tenant: TenantId, held_id: str) -> None:
+        """Tell what became of a held call, and of the others of its turn that ended with it."""
+        view = await self._parts.gateway.view(tenant, held_id)
+        row = (
+            None if view is None else await self._parts.writer.read(lambda conn: store.turn(conn, tenant, view.turn_id))
+        )
+        if view is None or row is None:
+            return
+        segment = f"{held_id}:{_end_of(view)}"
+        settled = await self._parts.writer.run(lambda conn: self._claim_settled(conn, row, segment))
+        if settled:
+            await self._run(row, segment, settled)
+
+    async def execute(self, tenant: TenantId, held_id: str, revision: int) -> None:
+        """Run an approved call as its requester is by the directory now; gone: the door voids it."""
+        view = await self._parts.gateway.view(tenant, held_id)
+        if view is None:
+            return
+        who = await self._parts.person(tenant, view.requester)
+        token = None
+        if who is not None:
+            token = self._parts.tokens.mint(who, view.tool, self._parts.clock(), approval_id=held_id)
+        await self._parts.gateway.execute(tenant, held_id, revision, token)
+
+    async def tell(self, notice: Notice) -> None:
+        await self._teller.tell(notice)
+
+    async def sweep(self) -> None:
+        await self._parts.gateway.expire_due()
+        await self._parts.gateway.remind_due()
+
+    async def gave_up(self, segment: Segment, tenant: TenantId, subject_id: str, why: str) -> None:
+        """Say it where the request came from, and keep it in the audit."""
+        match segment:
+            case Segment.TURN_START:
+                row = await self._parts.writer.read(lambda conn: store.turn(conn, tenant, subject_id))
+                if row is not None:
+                    await self._sorry(row)
+                event = Event(Kind.TURN_FAILED, tenant, self._parts.clock(), "given_up", detail={"turn_id": subject_id})
+            case Segment.TURN_RESUME | Segment.EXECUTE | Segment.TELL:
+                event = Event(
+                    Kind.NOTICE_GIVEN_UP,
+                    tenant,
+                    self._parts.clock(),
+                    "given_up",
+                    detail={"held_id": subject_id, "segment": segment.value, "why": why[:200]},
+                )
+            case _:
+                assert_never(segment)
+        await self._parts.gateway.record([event])
+        if segment is not Segment.TURN_START:
+            view = await self._parts.gateway.view(tenant, subject_id)
+            if view is not None:
+                await self._teller.could_not(view, _given_up(segment, view))
+
+    # --- one segment --------------------------------------------------------------------------------
+
+    async def _run(self, row: TurnRow, segment: str, settled: tuple[HeldView, ...]) -> None:
+        tenant = TenantId(row.tenant)
+        surface = self._parts.surfaces.get(SurfaceName(row.surface))
+        if surface is None:
+            raise Later(f"the chat {row.surface} is not connected")
+        if await self._parts.writer.read(lambda conn: store.told(conn, tenant, row.turn_id, segment)):
+            return
+        who = await self._parts.person(tenant, store.subject_of(row))
+        if who is None:
+            await self._close(row, segment, None, TurnStatus.FAILED, "gone", None)
+            return
+        scene = _Scene(row, who, store.thread_of(row), surface, segment)
+        stop = await self._parts.stopped(who)
+        if stop is not None:
+            text = "\n".join([*(sentence_for(view) for view in settled), stop])
+            await self._say(scene, None, text, ())
+            await self._close(row, segment, who, TurnStatus.FAILED, "stopped", None)
+            return
+        await self._converse(scene, settled)
+
+    async def _converse(self, scene: _Scene, settled: tuple[HeldView, ...]) -> None:
+        asks = tuple(
+            Ask(card_text.ASK_AGAIN_LABEL, "ask_again", view.held_id)
+            for view in settled
+            if view.status is ApprovalStatus.EXPIRED
+        )
+        stream = None if asks else await self._begin(scene)
+        try:
+            result = await self._ask_model(scene, stream, settled)
+        except StoreUnavailable as error:
+            await self._apologise(scene, stream, error)
+            raise
+        await self._say(scene, stream, result.text, asks)
+        failed = result.ending is Ending.MODEL_DOWN
+        waiting = bool(result.held)
+        status = TurnStatus.FAILED if failed else TurnStatus.WAITING if waiting else TurnStatus.DONE
+        await self._close(scene.row, scene.segment, scene.who, status, result.ending.value, result)
+
+    async def _ask_model(self, scene: _Scene, stream: Stream | None, settled: tuple[HeldView, ...]) -> SegmentResult:
+        parts, policy, who = self._parts, self._parts.policy(), scene.who
+        tools = [tool for name, tool in parts.catalog.items() if name in policy.roles.tools_of(who.roles)]
+        offered = offers(tools)
+        key = Key(scene.tenant, scene.row.session_id, who.subject)
+        transcript = Transcript(parts.writer, key)
+        hands = Hands(
+            model=parts.models(action_class(policy.tools[tool.name]) for tool in tools if tool.name in policy.tools),
+            system=system_prompt(who, offered, parts.clock().date(), organisation=parts.organisation),
+            tools=offered,
+            propose=lambda wishes: self._propose(scene, transcript, tools, wishes),
+            guard=self._guard,
+            price=parts.price,
+            step=parts.durable.step,
+            clock=parts.clock,
+            trace=parts.tracing.turn(
+                TurnRef(scene.tenant, scene.row.turn_id, scene.segment, scene.row.session_id, str(who.subject))
+            ),
+            bounds=parts.bounds,
+            # Where others read along nothing is shown before it is known whether it is for them.
+            on_text=stream.add if stream is not None and scene.thread.room is Room.DM else None,
+        )
+        return await run_segment(SegmentId(scene.row.turn_id, scene.segment), transcript, hands, settled=settled)
+
+    async def _propose(
+        self, scene: _Scene, transcript: Transcript, tools: Sequence[Tool], wishes: Wishes
+    ) -> Sequence[Outcome]:
+        """Take the calls of one answer to the door, each with a token of the person as they are now."""
+        parts, row = self._parts, scene.row
+        who = await parts.person(scene.tenant, scene.who.subject)
+        if who is None:
+            return [Blocked(wish.call_id, BlockReason.TOKEN, GONE) for wish in wishes.calls]
+        now = parts.clock()
+        names = {tool.wire_name: tool.name for tool in parts.catalog.values()}
+        turn = TurnContext(
+            tenant=scene.tenant,
+            turn_id=row.turn_id,
+            session_id=row.session_id,
+            thread_link=row.thread_link,
+            asked=await _asked(transcript, row.turn_id),
+            prose=wishes.prose,
+            exposures=wishes.exposures,
+            model=wishes.model or None,
+            cost_usd=wishes.cost_usd,
+        )
+        proposals = []
+        for wish in wishes.calls:
+            tool = names.get(wish.tool, ToolName(wish.tool))
+            proposals.append(Proposal(wish.call_id, tool, wish.arguments, parts.tokens.mint(who, tool, now)))
+        outcomes = await parts.gateway.propose(turn, proposals)
+        if any(_is_private(outcome) for outcome in outcomes):
+            await parts.writer.run(lambda conn: store.set_private(conn, scene.tenant, row.turn_id))
+        return outcomes
+
+    def _guard(self, text: str) -> Guarded:
+        verdict = check_answer(self._parts.policy().guardrails, text)
+        return Guarded(verdict.sentence if verdict.stops else verdict.text, verdict.rules)
+
+    # --- saying and noting --------------------------------------------------------------------------
+
+    async def _begin(self, scene: _Scene) -> Stream | None:
+        """Show that the bot is at it; a chat that cannot does not hold up the answer."""
+        try:
+            return await scene.surface.begin(scene.thread, store.account_of(scene.row))
+        except SurfaceError as error:
+            log.warning("%s: cannot stream: %s", scene.row.surface, error)
+            return None
+
+    async def _say(self, scene: _Scene, stream: Stream | None, text: str, asks: tuple[Ask, ...]) -> None:
+        """The answer, once, to those who may read it."""
+        alone = scene.thread.room is not Room.DM and await self._parts.writer.read(
+            lambda conn: store.is_private(conn, scene.row)
+        )
+        try:
+            if alone:
+                await scene.surface.whisper(scene.thread, store.account_of(scene.row), text)
+                text = PRIVATELY
+            if stream is not None:
+                await stream.done(text)
+            elif asks or not alone:
+                await scene.surface.say(scene.thread, text, asks)
+        except SurfaceError as error:
+            raise Later(str(error), pause_s=error.retry_after_s) from error
+
+    async def _apologise(self, scene: _Scene, stream: Stream | None, error: StoreUnavailable) -> None:
+        """The database is away: say so once; the segment goes on by itself when it is back."""
+        key = (scene.row.turn_id, scene.segment)
+        first, text = key not in self._apologised, f"{error} I go on with this by myself as soon as it is back."
+        self._apologised.add(key)
+        try:
+            if stream is not None:
+                await stream.done(text)
+            elif first:
+                await scene.surface.say(scene.thread, text)
+        except SurfaceError as fault:
+            log.warning("could not say that the database is away: %s", fault)
+
+    async def _sorry(self, row: TurnRow) -> None:
+        surface = self._parts.surfaces.get(SurfaceName(row.surface))
+        if surface is None:
+            return
+        try:
+            await surface.say(
+                store.thread_of(row),
+                "I could not finish this and have stopped trying. What waits for approval keeps waiting; "
+                "please write to me again.",
+            )
+        except SurfaceError as error:
+            log.error("could not say that a turn was given up: %s", error)
+
+    async def _close(
+        self,
+        row: TurnRow,
+        segment: str,
+        who: Principal | None,
+        status: TurnStatus,
+        ending: str,
+        result: SegmentResult | None,
+    ) -> None:
+        """The segment has said what it had to say: it is not run again."""
+        parts, tenant, now = self._parts, TenantId(row.tenant), self._parts.clock()
+        events = turn_log.finished(row, segment, who, status, ending, result, now)
+
+        def unit(conn: Connection) -> None:
+            if store.mark_told(conn, tenant, row.turn_id, segment, now):
+                store.set_turn(conn, tenant, row.turn_id, status, now)
+                parts.audit.append(conn, events)
+
+        await parts.writer.run(unit)
+        self._apologised.discard((row.turn_id, segment))
+
+    def _claim_settled(self, conn: Connection, row: TurnRow, segment: str) -> tuple[HeldView, ...]:
+        """Calls of this turn that have ended and that no other segment tells; the same ones when run again."""
+        tenant, now = TenantId(row.tenant), self._parts.clock()
+        mine: list[HeldView] = []
+        for held in reversed(approvals.select(conn, tenant, HELD.c.turn_id == row.turn_id)):
+            view = views.of(conn, held)
+            end = _end_of(view)
+            if end is None:
+                continue
+            store.mark_told(conn, tenant, view.held_id, f"end:{end}", now, by=segment)
+            if store.told_by(conn, tenant, view.held_id, f"end:{end}") == segment:
+                mine.append(view)
+        return tuple(mine)
+
+
+async def _asked(transcript: Transcript, turn_id: str) -> str:
+    """The requester's own words, from the transcript."""
+    written = await transcript.written(turn_id, START, RECEIVED)
+    for seq in () if written is None else written.seqs:
+        message = await transcript.at(seq)
+        if isinstance(message, UserSaid):
+            return message.text
+    return ""
+
+
+def _end_of(view: HeldView) -> str | None:
+    """How a held call ended; None: it has not."""
+    match view.status:
+        case ApprovalStatus.PENDING:
+            return None
+        case ApprovalStatus.APPROVED:
+            over = view.effect in (EffectState.DONE, EffectState.FAILED, EffectState.IN_DOUBT)
+            return f"{view.effect.value}.{view.revision}" if over else None
+        case ApprovalStatus.REJECTED | ApprovalStatus.EXPIRED | ApprovalStatus.VOIDED | ApprovalStatus.WITHDRAWN:
+            return f"{view.status.value}.{view.revision}"
+        case _:
+            assert_never(view.status)
+
+
+def _is_private(outcome: Outcome) -> bool:
+    """Whether an answer that draws on `outcome` is for the asker alone where others read along."""
+    return not isinstance(outcome, Executed) or outcome.result.output_class is not OutputClass.PUBLIC
+
+
+def _given_up(segment: Segment, view: HeldView) -> str:
+    match segment:
+        case Segment.TELL:
+            return card_text.could_not_post(view)
+        case Segment.EXECUTE:
+            return (
+                f"**{view.headline}** was approved, but it could not be carried out for a whole day. Nothing was done."
+            )
+        case Segment.TURN_RESUME | Segment.TURN_START:
+            return card_text.outcome(view)
+        case _:
+            assert_never(segment)

@@ -1,0 +1,354 @@
+"""The product, read top to bottom: a message, a press, a command, and what each leads to.
+
+Knows the order of questions: taken before? who is it? may they? is it safe? Then the queue. Knows no chat's
+wire format, no model and no SQL beyond its own rows; decides nothing that `policy` or the gateway decides.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeAlias, assert_never
+
+from sqlalchemy.engine import Connection
+
+from audit.event import Event, Kind
+from audit.faults import StoreUnavailable
+from bot import card_text, commands, store, turn_log
+from bot.agent.transcript import Key, receive
+from bot.cards import Card
+from bot.identity.resolve import Refusal
+from bot.messages import AskAgain, ChatUser, Command, Incoming, Press, Room, Thread
+from bot.parts import Parts, stop_of
+from bot.ports import ChatSurface, Home, HomeLine, PressReply, Standing, SurfaceError, UserSaid
+from bot.segments import TurnSegments
+from bot.tell import Teller
+from bot.turn_log import START
+from policy.approval import Verb
+from policy.guardrails import Verdict, check_message, locked_until
+from policy.model import Principal
+from policy.rules import Policy
+from tools import limits
+from tools.held import Blocked, Executed, Failed, Held, HeldView, PressRequest, TurnContext
+
+log = logging.getLogger("countersign.turn")
+
+COMMAND_WORD = "/countersign"
+KEEP_SEEN = timedelta(days=7)
+MINUTE_S = 60
+NO_CHAT = "This chat is not connected to Countersign. Nothing was done."
+HOME_LINES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """The message is ours now. `notice`: something its writer should know (a card number was masked)."""
+
+    turn_id: str
+    notice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _TurnedAway:
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class _SeenBefore:
+    """Another delivery of the same message was taken: nothing is said twice."""
+
+
+_Intake: TypeAlias = _Taken | _TurnedAway | _SeenBefore
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Implements `bot.ports.Service`. `segments` is what the queue runs."""
+
+    parts: Parts
+    teller: Teller = field(init=False)
+    segments: TurnSegments = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "teller", Teller(self.parts))
+        object.__setattr__(self, "segments", TurnSegments(self.parts, self.teller))
+
+    # --- a message ----------------------------------------------------------------------------------
+
+    async def on_message(self, message: Incoming) -> None:
+        """Take a message: once, from somebody known, unless a guardrail or the kill-switch stops it.
+
+        Once it returns the message is durable, or its writer has been told that it was not taken.
+        """
+        surface = self.parts.surfaces.get(message.who.surface)
+        if surface is None:
+            log.error("a message came from %s, which is not connected", message.who.surface)
+            return
+        try:
+            said = await self._take(surface, message)
+        except StoreUnavailable as error:
+            said = f"I could not note your message, so nothing was done with it. {error} Then send it again."
+        if said:
+            await self._whisper(surface, message.thread, message.who, said)
+
+    async def _take(self, surface: ChatSurface, message: Incoming) -> str:
+        """What its writer alone should read now; empty when the answer comes by itself."""
+        keys = store.delivery_keys(message)
+        if await self.parts.writer.read(lambda conn: store.seen(conn, keys)):
+            return ""
+        who = await self.parts.resolver.resolve(message.who, surface)
+        if isinstance(who, Refusal):
+            return await self._refuse_message(message, who)
+        if message.text.split(maxsplit=1)[:1] == [COMMAND_WORD]:
+            return await self._command_as_message(message, keys)
+        link = await self._link(surface, message.thread)
+        policy, now = self.parts.policy(), self.parts.clock()
+        verdict = check_message(policy.guardrails, message.text)
+        intake = await self.parts.writer.run(lambda conn: self._intake(conn, policy, who, message, verdict, link, now))
+        match intake:
+            case _SeenBefore():
+                return ""
+            case _TurnedAway(sentence=sentence):
+                return sentence
+            case _Taken(notice=notice):
+                return notice
+            case _:
+                assert_never(intake)
+
+    def _intake(
+        self,
+        conn: Connection,
+        policy: Policy,
+        who: Principal,
+        message: Incoming,
+        verdict: Verdict,
+        link: str | None,
+        now: datetime,
+    ) -> _Intake:
+        """One transaction: taken once, judged, noted, enqueued, audited."""
+        if not store.mark_seen(conn, store.delivery_keys(message), who.tenant, now):
+            return _SeenBefore()
+        away = self._held_off(conn, policy, who, now)
+        if away is not None:
+            status, sentence = away
+            self.parts.audit.append(conn, [turn_log.blocked(message, who, status, now)])
+            return _TurnedAway(sentence)
+        if verdict.stops:
+            events = [turn_log.blocked(message, who, "guardrail", now, verdict)]
+            sentence = verdict.sentence
+            if verdict.counts:
+                more, event = self._count_hit(conn, policy, who, message, now)
+                sentence, events = sentence + more, [*events, *event]
+            self.parts.audit.append(conn, events)
+            return _TurnedAway(sentence)
+        turn_id = f"t_{uuid.uuid4().hex}"
+        store.add_turn(conn, turn_id, who, message, link, now)
+        key = Key(who.tenant, message.thread.session_id, who.subject)
+        receive(conn, key, turn_id, START, [UserSaid(verdict.text)], now)
+        self.parts.durable.start_turn(conn, who.tenant, turn_id, message.thread.session_id)
+        self.parts.audit.append(conn, turn_log.started(message, who, turn_id, verdict, now))
+        return _Taken(turn_id, verdict.sentence)
+
+    def _held_off(self, conn: Connection, policy: Policy, who: Principal, now: datetime) -> tuple[str, str] | None:
+        """Why nothing by this person is taken just now: stopped, locked out, or too much in a minute."""
+        stop = stop_of(conn, who)
+        if stop is not None:
+            return "stopped", stop
+        until = limits.locked_until(conn, who.tenant, who.subject, now)
+        if until is not None:
+            return "locked_out", (
+                f"You are locked out until {card_text.moment(until)} after repeated blocked messages. "
+                "Nothing was done; ask an admin if this is a mistake."
+            )
+        most = policy.guardrails.rate_limits.per_user_per_min
+        if not limits.take(conn, who.tenant, "messages", str(who.subject), most, MINUTE_S, now):
+            return "rate_limit", (
+                f"That is more than {most} messages in a minute, so I did not read this one. "
+                "Nothing was done; send it again in a minute."
+            )
+        return None
+
+    def _count_hit(
+        self, conn: Connection, policy: Policy, who: Principal, message: Incoming, now: datetime
+    ) -> tuple[str, list[Event]]:
+        """Count a kill verdict; enough of them lock the person out."""
+        rules = policy.guardrails.kill_switch
+        hits = limits.hit(conn, who.tenant, who.subject, now, timedelta(minutes=rules.lockout_minutes))
+        until = locked_until(hits, rules, now)
+        if until is None:
+            return "", []
+        limits.lock_out(conn, who.tenant, who.subject, until)
+        event = turn_log.of_message(
+            Kind.LOCKOUT_STARTED, message, who, "locked_out", now, until=card_text.moment(until)
+        )
+        return f" You are locked out until {card_text.moment(until)}; an admin can tell you more.", [event]
+
+    async def _refuse_message(self, message: Incoming, refusal: Refusal) -> str:
+        now = self.parts.clock()
+
+        def unit(conn: Connection) -> bool:
+            fresh = store.mark_seen(conn, store.delivery_keys(message), refusal.tenant, now)
+            if fresh:
+                self.parts.audit.append(conn, [turn_log.refused(refusal, message.who, message.thread.session_id, now)])
+            return fresh
+
+        return refusal.sentence if await self.parts.writer.run(unit) else ""
+
+    async def _command_as_message(self, message: Incoming, keys: tuple[str, str]) -> str:
+        tenant = self.parts.directory.tenant_of(message.who.surface, message.who.team)
+        now = self.parts.clock()
+        if not await self.parts.writer.run(lambda conn: store.mark_seen(conn, keys, tenant, now)):
+            return ""
+        words = message.text.split(maxsplit=1)
+        return await self.on_command(
+            Command(message.who, message.thread, message.event_id, words[1] if len(words) > 1 else "")
+        )
+
+    # --- a press ------------------------------------------------------------------------------------
+
+    async def on_press(self, press: Press) -> PressReply:
+        """Judge a press by who it is now; answered at once, what follows runs behind (invariants 4, 5)."""
+        surface = self.parts.surfaces.get(press.who.surface)
+        if surface is None:
+            return PressReply(NO_CHAT)
+        who = await self.parts.resolver.resolve(press.who, surface)
+        tenant = self.parts.directory.tenant_of(press.who.surface, press.who.team)
+        principal = None if isinstance(who, Refusal) else who
+        try:
+            request = await self._request(press, principal)
+            outcome = await self.parts.gateway.countersign(tenant, principal, request)
+        except StoreUnavailable as error:
+            return PressReply(f"Your press could not be recorded, so it did not count. {error}")
+        if isinstance(who, Refusal):
+            return PressReply(who.sentence)
+        return PressReply(outcome.sentence, await self._card(outcome.view))
+
+    async def _request(self, press: Press, who: Principal | None) -> PressRequest:
+        revision, digest = press.revision, press.digest
+        if press.verb is Verb.WITHDRAW and not digest and who is not None:
+            # The button in the requester's thread: they take back the request whatever its latest version says.
+            view = await self.parts.gateway.view(who.tenant, press.held_id)
+            if view is not None:
+                revision, digest = view.revision, view.digest
+        return PressRequest(press.press_id, press.held_id, revision, digest, press.verb, press.text, str(press.who))
+
+    async def _card(self, view: HeldView | None) -> Card | None:
+        if view is None:
+            return None
+        try:
+            return await self.teller.card_now(view)
+        except StoreUnavailable:
+            return None  # the press counts; the outbox draws the card
+
+    async def on_ask_again(self, again: AskAgain) -> PressReply:
+        """The requester wants an ended request held anew: looked up, judged and digested from scratch."""
+        surface = self.parts.surfaces.get(again.who.surface)
+        if surface is None:
+            return PressReply(NO_CHAT)
+        who = await self.parts.resolver.resolve(again.who, surface)
+        try:
+            if isinstance(who, Refusal):
+                await self.parts.gateway.record([turn_log.refused(who, again.who, None, self.parts.clock())])
+                return PressReply(who.sentence)
+            return PressReply(await self._hold_again(who, again))
+        except StoreUnavailable as error:
+            return PressReply(f"Nothing was asked again. {error}")
+
+    async def _hold_again(self, who: Principal, again: AskAgain) -> str:
+        view = await self.parts.gateway.view(who.tenant, again.held_id)
+        if view is None:
+            return "There is no such request any more. Nothing was done; write to me again."
+        token = self.parts.tokens.mint(who, view.tool, self.parts.clock())
+        turn = TurnContext(who.tenant, view.turn_id, view.session_id, view.thread_link, view.asked)
+        outcome = await self.parts.gateway.ask_again(turn, who, again.held_id, token)
+        match outcome:
+            case Held(view=held):
+                return f"Asked again. {held.headline}: {card_text.status(held)}"
+            case Executed(result=result):
+                return result.sentence
+            case Blocked(sentence=sentence) | Failed(sentence=sentence):
+                return sentence
+            case _:
+                assert_never(outcome)
+
+    # --- a command ----------------------------------------------------------------------------------
+
+    async def on_command(self, command: Command) -> str:
+        """The private answer to `/countersign …`."""
+        surface = self.parts.surfaces.get(command.who.surface)
+        if surface is None:
+            return NO_CHAT
+        who = await self.parts.resolver.resolve(command.who, surface)
+        try:
+            if isinstance(who, Refusal):
+                event = turn_log.refused(who, command.who, command.thread.session_id, self.parts.clock())
+                await self.parts.gateway.record([event])
+                return who.sentence
+            return await commands.run(self.parts, who, command)
+        except StoreUnavailable as error:
+            return f"The command was not carried out. {error}"
+
+    # --- what a chat asks ---------------------------------------------------------------------------
+
+    async def home(self, who: ChatUser) -> Home:
+        """What waits for this person and what they asked for."""
+        surface = self.parts.surfaces.get(who.surface)
+        if surface is None:
+            return Home(NO_CHAT, None, (), ())
+        known = await self.parts.resolver.resolve(who, surface)
+        if isinstance(known, Refusal):
+            return Home(known.sentence, None, (), ())
+        waiting = await self.parts.gateway.waiting_for(known)
+        asked = await self.parts.gateway.asked_by(known.tenant, known.subject)
+        kills = await self.parts.gateway.kills(known.tenant)
+        return Home(
+            greeting=f"Hello {known.display_name}. Write to me, or look here for what waits.",
+            stopped="\n".join(card_text.stopped(kill) for kill in kills.active) or None,
+            waiting_for_me=tuple(
+                _line(view, f"{view.requester_name} asks. {card_text.status(view)}") for view in waiting
+            )[:HOME_LINES],
+            asked_by_me=tuple(_line(view, card_text.status(view)) for view in asked)[:HOME_LINES],
+        )
+
+    async def follows(self, thread: Thread) -> bool:
+        tenant = self.parts.directory.tenant_of(thread.surface, thread.team)
+        if tenant is None:
+            return False
+        return await self.parts.writer.read(lambda conn: store.follows(conn, tenant, thread.session_id))
+
+    async def on_account_changed(self, who: ChatUser, standing: Standing) -> None:
+        """Noted only: every decision asks the chat for the standing anew (invariant 9 goes by the directory)."""
+        tenant = self.parts.directory.tenant_of(who.surface, who.team)
+        person = self.parts.directory.by_account(who)
+        event = Event(
+            Kind.ACCOUNT_CHANGED,
+            tenant,
+            self.parts.clock(),
+            standing.value,
+            actor_user_id=None if person is None else person.subject.sub,
+            detail={"account": str(who)},
+        )
+        await self.parts.gateway.record([event])
+
+    # --- small things -------------------------------------------------------------------------------
+
+    async def _link(self, surface: ChatSurface, thread: Thread) -> str | None:
+        try:
+            return await surface.link(thread)
+        except SurfaceError:
+            return None  # the card does without
+
+    async def _whisper(self, surface: ChatSurface, thread: Thread, who: ChatUser, text: str) -> None:
+        try:
+            if thread.room is Room.DM:
+                await surface.say(thread, text)
+            else:
+                await surface.whisper(thread, who, text)
+        except SurfaceError as error:
+            log.error("%s: could not answer %s: %s", surface.name, who, error)
+
+
+def _line(view: HeldView, status: str) -> HomeLine:
+    return HomeLine(view.headline, status, view.thread_link)
