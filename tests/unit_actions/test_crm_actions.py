@@ -52,7 +52,9 @@ async def test_words_by_customers_are_marked_untrusted(shop: Shop) -> None:
 
 async def test_payments_show_what_was_refunded(shop: Shop) -> None:
     of_order = await shop.call("crm.read", {"kind": "payments", "key": "1031"})
-    assert [(part(of_order.content, "entries", i, "kind"), part(of_order.content, "entries", i, "amount")) for i in (0, 1)] == [
+    assert [
+        (part(of_order.content, "entries", i, "kind"), part(of_order.content, "entries", i, "amount")) for i in (0, 1)
+    ] == [
         ("refund", "45.00"),
         ("payment", "120.00"),
     ]

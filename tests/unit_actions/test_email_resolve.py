@@ -11,7 +11,9 @@ from tools.business import customers, mail_that_left
 from tools.spec import ActionError, Certainty
 
 
-def _args(to: str = "C-1007", subject: str = "Your refund", body: str = "Hello Ada,\n\nit is on its way.") -> dict[str, Json]:
+def _args(
+    to: str = "C-1007", subject: str = "Your refund", body: str = "Hello Ada,\n\nit is on its way."
+) -> dict[str, Json]:
     return {"to": to, "subject": subject, "body": body}
 
 
@@ -31,7 +33,9 @@ async def test_a_recipient_outside_the_crm_is_a_warning(shop: Shop) -> None:
 
 
 async def test_another_tenants_customer_is_a_stranger_here(shop: Shop) -> None:
-    move = update(customers).where(customers.c.tenant == OTHER, customers.c.id == "C-1001").values(email="x@only.example")
+    move = (
+        update(customers).where(customers.c.tenant == OTHER, customers.c.id == "C-1001").values(email="x@only.example")
+    )
     shop.business.write_blocking(lambda conn: conn.execute(move).rowcount)
     here = await shop.resolve("email.send", _args("x@only.example"))
     there = await shop.resolve("email.send", _args("x@only.example"), tenant=OTHER)
@@ -40,7 +44,9 @@ async def test_another_tenants_customer_is_a_stranger_here(shop: Shop) -> None:
 
 async def test_an_address_that_left_the_crm_is_drift(shop: Shop) -> None:
     held = await shop.resolve("email.send", _args())
-    move = update(customers).where(customers.c.tenant == DEMO, customers.c.id == "C-1007").values(email="new@example.com")
+    move = (
+        update(customers).where(customers.c.tenant == DEMO, customers.c.id == "C-1007").values(email="new@example.com")
+    )
     shop.business.write_blocking(lambda conn: conn.execute(move).rowcount)
     assert (await shop.resolve("email.send", held.arguments)).stable != held.stable
 

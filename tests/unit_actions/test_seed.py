@@ -43,7 +43,13 @@ async def test_the_promised_cases_are_so(
         paid = select(payments.c.amount_minor).where(payments.c.tenant == DEMO, payments.c.order_id == order)
         back = select(func.coalesce(func.sum(refunds.c.amount_minor), 0))
         back = back.where(refunds.c.tenant == DEMO, refunds.c.order_id == order)
-        return row.total_minor, row.currency, row.status, conn.execute(paid).scalar_one(), conn.execute(back).scalar_one()
+        return (
+            row.total_minor,
+            row.currency,
+            row.status,
+            conn.execute(paid).scalar_one(),
+            conn.execute(back).scalar_one(),
+        )
 
     assert await local_shop.business.read(unit) == (total, currency, status, total, refunded)
 

@@ -11,7 +11,7 @@ from tools.spec import ActionError
 
 GOOD = [
     "select * from orders where id = '1042'",
-    "SELECT o.id, c.name FROM orders o JOIN customers c ON c.id = o.customer_id WHERE o.total_minor > 100 ORDER BY 1 LIMIT 20",
+    "SELECT o.id, c.name FROM orders o JOIN customers c ON c.id = o.customer_id WHERE o.total_minor > 1 LIMIT 20",
     "select currency, sum(amount_minor) from payments group by currency having count(*) > 1",
     "with c as (select * from orders) select * from c union all select * from orders",
     "with a as (select id from orders), b as (select * from a) select count(*) from b",

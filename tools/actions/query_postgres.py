@@ -1,7 +1,8 @@
 """One checked SELECT on PostgreSQL under the tenant's own login role, with row-level security. Knows no tool.
 
 A tenant in a setting (GUC) could be changed by ``set_config`` inside a SELECT; a login role cannot. Every tenant
-has its own role, with SELECT on the columns of db.query alone and a policy that shows its tenant's rows.
+has its own role, with SELECT on the columns of db.query alone and a policy that shows its tenant's rows. Views
+in a schema of their own let ``SELECT *`` mean those columns; they read with the rights of whoever asks.
 https://www.postgresql.org/docs/current/ddl-rowsecurity.html
 """
 
@@ -18,13 +19,17 @@ from tools.actions.args import refuse
 from tools.actions.query_sqlite import COLUMNS, Rows
 from tools.credentials import Secret
 
+SCHEMA = "countersign_query"
+"""Holds the views; nothing else is on the search path of a query."""
+
 
 def tenant_role(role: str, tenant: TenantId) -> tuple[sql.Composed, ...]:
     """What the owner of the tables runs once so that the login `role` sees the rows of `tenant` and nothing else.
 
     Idempotent. The role itself is made by the database's admin: LOGIN, no other right, not a member of anything.
     """
-    statements: list[sql.Composed] = []
+    schema = sql.Identifier(SCHEMA)
+    statements = [sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema)]
     who, policy = sql.Identifier(role), sql.Identifier(f"db_query_{role}")
     for table, columns in COLUMNS.items():
         name = sql.Identifier(table)
@@ -37,7 +42,12 @@ def tenant_role(role: str, tenant: TenantId) -> tuple[sql.Composed, ...]:
             ),
             sql.SQL("REVOKE ALL ON {} FROM {}").format(name, who),
             sql.SQL("GRANT SELECT ({}) ON {} TO {}").format(listed, name, who),
+            sql.SQL("CREATE OR REPLACE VIEW {}.{} WITH (security_invoker = true) AS SELECT {} FROM {}").format(
+                schema, name, listed, name
+            ),
+            sql.SQL("GRANT SELECT ON {}.{} TO {}").format(schema, name, who),
         ]
+    statements.append(sql.SQL("GRANT USAGE ON SCHEMA {} TO {}").format(schema, who))
     return tuple(statements)
 
 
@@ -61,10 +71,11 @@ class PostgresQuery:
             with psycopg.connect(login.reveal(), connect_timeout=max(2, int(self.time_limit_s))) as connection:
                 connection.read_only = True
                 with connection.transaction(), connection.cursor(name="db_query") as cursor:
-                    connection.execute(
-                        "SELECT set_config('statement_timeout', %s, true)", (f"{int(self.time_limit_s * 1000)}ms",)
-                    )
                     _require_bound(connection)
+                    connection.execute(
+                        "SELECT set_config('search_path', %s, true), set_config('statement_timeout', %s, true)",
+                        (SCHEMA, f"{int(self.time_limit_s * 1000)}ms"),
+                    )
                     cursor.execute(statement.encode())
                     rows = cursor.fetchmany(self.row_limit + 1)
                     columns = tuple(column.name for column in cursor.description or ())
@@ -90,7 +101,7 @@ def _refused(error: psycopg.Error, time_limit_s: float) -> Exception:
             return refuse(f"The query took longer than {time_limit_s:g} seconds and was stopped. Narrow it down.")
         case psycopg.errors.InsufficientPrivilege() | psycopg.errors.ReadOnlySqlTransaction():
             return refuse("The query reads something that db.query may not read. Use its four tables.")
-        case psycopg.errors.SyntaxErrorOrAccessRuleViolation() | psycopg.errors.DataError():
+        case psycopg.ProgrammingError() | psycopg.DataError():
             detail = (error.diag.message_primary or "").splitlines()[0:1]
             return refuse(f"The query is wrong: {''.join(detail)[:200]}. Mend it and try again.")
         case _:

@@ -95,13 +95,8 @@ class SmtpMailer:
                 "tell an admin.",
                 retryable=400 <= error.code < 500,
             ) from error
-        except ssl.SSLError as error:
-            raise refuse("The mail server's certificate is not trusted. Nothing was sent; tell an admin.") from error
-        except (aiosmtplib.SMTPException, OSError, TimeoutError, ValueError) as error:
-            raise refuse(
-                "The mail server could not be reached or did not answer. Nothing was sent; try again in a moment.",
-                retryable=True,
-            ) from error
+        except (aiosmtplib.SMTPException, OSError, ValueError) as error:
+            raise _unconnected(error) from error
 
     async def _data(self, client: aiosmtplib.SMTP, mail: Mail) -> str:
         content = message(mail).as_bytes()
@@ -136,6 +131,26 @@ class SmtpMailer:
             start_tls=server.encryption is Encryption.STARTTLS,
             tls_context=context,
         )
+
+
+_NO_ANSWER = (aiosmtplib.SMTPServerDisconnected, aiosmtplib.SMTPTimeoutError, aiosmtplib.SMTPConnectError, OSError)
+
+
+def _unconnected(error: Exception) -> ActionError:
+    """Why no session came about, with a hint at who can mend it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLError):
+            return refuse("The mail server's certificate is not trusted. Nothing was sent; tell an admin.")
+        cause = cause.__cause__
+    if isinstance(error, _NO_ANSWER):
+        return refuse(
+            "The mail server could not be reached or did not answer. Nothing was sent; try again in a moment.",
+            retryable=True,
+        )
+    return refuse(
+        "The mail server does not offer the encryption or log-in that is set for it. Nothing was sent; tell an admin."
+    )
 
 
 def _printable(answer: str) -> str:
