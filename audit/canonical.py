@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
 
 from audit.event import Json
 
 SAFE_INTEGER = 2**53 - 1
 """RFC 8785 section 3.2.2.3: integers beyond this are not the same number in every reader."""
 MAX_DEPTH = 64
+COST_PLACES = Decimal("0.00000001")
+"""Costs are kept to a hundred-millionth of a dollar: a single cached token costs more than that."""
+COST_LIMIT = Decimal(10) ** 10
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _encode = json.JSONEncoder(
@@ -68,6 +73,22 @@ def clean_text(text: str) -> str:
     if "\x00" in text:
         text = text.replace("\x00", REPLACEMENT)
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def iso(moment: datetime) -> str:
+    """`moment` (aware) as ISO-8601 UTC of fixed width, so that text sorts as time: ``2026-01-31T09:30:00.000000Z``.
+
+    Raises:
+        ValueError: a time without an offset; nobody can say which moment it means.
+    """
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment!r} has no time zone. Use aware UTC times, e.g. datetime.now(UTC).")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
+
+
+def from_iso(text: str) -> datetime:
+    """The aware UTC time that `iso` wrote."""
+    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 def _checked(value: Json, where: str, depth: int) -> Json:

@@ -15,10 +15,9 @@ from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import TypeAlias
 
-from audit.canonical import SAFE_INTEGER, NotCanonical, clean_text, restricted_text
+from audit.canonical import COST_LIMIT, COST_PLACES, SAFE_INTEGER, NotCanonical, clean_text, iso, restricted_text
 from audit.event import SYSTEM_CHAIN, Event, Json
 from audit.redact import Redactor, redact_json
-from audit.types import COST_LIMIT, COST_PLACES, iso
 
 FORMAT = 1
 """Which columns the canonical bytes hold. A column more is a new number, and rows of the old one stay as they are."""
@@ -93,7 +92,7 @@ def canonical_row(cells: Cells) -> str:
     Trusts that JSON cells are JSON and integer cells integers; `audit.scan` checks that where rows are read back.
     """
     (roles, actor, agent, authz, call, cost, detail, form, guard, approver, hitl) = cells[:11]
-    (kind, latency, model, moment, seq, session, status, tenant, args, tool) = cells[11:]
+    (kind, latency, model, moment, seq, session, status, tenant, args, tool) = cells[11:21]
     q = _quote
     return (
         f'{{"actor_roles":{roles},"actor_user_id":{q(actor)},"agent_name":{q(agent)},"authz_decision":{q(authz)}'

@@ -12,27 +12,11 @@ from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-COST_PLACES = Decimal("0.00000001")
-"""Costs are kept to a hundred-millionth of a dollar: a single cached token costs more than that."""
-COST_LIMIT = Decimal(10) ** 10
+from audit.canonical import COST_PLACES, from_iso, iso
+
+__all__ = ["CostColumn", "JsonColumn", "UtcDateTime", "dump_json", "from_iso", "iso", "json_column"]
 
 JsonColumn: TypeAlias = JSON
-
-
-def iso(moment: datetime) -> str:
-    """`moment` (aware) as ISO-8601 UTC of fixed width, so that text sorts as time: ``2026-01-31T09:30:00.000000Z``.
-
-    Raises:
-        ValueError: a time without an offset; nobody can say which moment it means.
-    """
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment!r} has no time zone. Use aware UTC times, e.g. datetime.now(UTC).")
-    return moment.astimezone(UTC).isoformat(timespec="microseconds")[:26] + "Z"
-
-
-def from_iso(text: str) -> datetime:
-    """The aware UTC time that `iso` wrote."""
-    return datetime.fromisoformat(text).astimezone(UTC)
 
 
 class UtcDateTime(TypeDecorator[datetime]):
