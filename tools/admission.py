@@ -68,6 +68,8 @@ def admit(door: Door, policy: Policy, turn: TurnContext, proposal: Proposal, now
         return away(BlockReason.TOKEN, "The call could not prove on whose behalf it comes. Nothing was done.")
     if token.principal.tenant != turn.tenant:
         return away(BlockReason.TENANT, "The call belongs to another organisation. Nothing was done.")
+    if token.jti != proposal.call_id or token.approval_id is not None:
+        return away(BlockReason.TOKEN, "The call's token was minted for another call. Nothing was done.")
     principal = token.principal
     if proposal.arguments is None:
         return away(BlockReason.SCHEMA, "The arguments are not valid JSON. Nothing was done; write them again.")

@@ -81,7 +81,10 @@ class Gateway(Desk):
             else:
                 outcomes[proposal.call_id] = await self._run_now(turn, admitted)
         if to_hold:
-            for outcome in await self._hold(turn, to_hold):
+            refused = frozenset(
+                proposal.tool for proposal in proposals if isinstance(outcomes.get(proposal.call_id), Blocked)
+            )
+            for outcome in await self._hold(turn, to_hold, refused):
                 outcomes[outcome.call_id] = outcome
         return tuple(outcomes[proposal.call_id] for proposal in proposals)
 
@@ -90,7 +93,7 @@ class Gateway(Desk):
 
         The new call is resolved, judged and digested from scratch; nothing of the old approvals counts.
         """
-        call_id = f"{held_id}~{hashlib.sha256(turn.turn_id.encode()).hexdigest()[:12]}"
+        call_id = self.again_id(held_id, turn.turn_id)
         row = await self._door.writer.read(lambda conn: approvals.read(conn, who.tenant, held_id))
         if row is None or approvals.requester(row) != who.subject:
             return Blocked(call_id, BlockReason.TENANT, "Only the person who asked for it can ask again.")
@@ -101,6 +104,11 @@ class Gateway(Desk):
         again = replace(turn, asked=row.asked, prose=row.prose, thread_link=row.thread_link)
         outcomes = await self.propose(again, [Proposal(call_id, ToolName(row.tool), arguments, token)])
         return outcomes[0]
+
+    @staticmethod
+    def again_id(held_id: str, turn_id: str) -> str:
+        """The call id of an "Ask again", for which its token is minted."""
+        return f"{held_id}~{hashlib.sha256(turn_id.encode()).hexdigest()[:12]}"
 
     async def _turn_away(self, turn: TurnContext, away: TurnedAway) -> Blocked:
         """Record a refusal. It stands whether or not the row could be written: nothing runs either way."""
@@ -134,11 +142,14 @@ class Gateway(Desk):
 
     # -- hold ------------------------------------------------------------------------------------------------
 
-    async def _hold(self, turn: TurnContext, batch: Sequence[ToHold]) -> Sequence[Outcome]:
+    async def _hold(
+        self, turn: TurnContext, batch: Sequence[ToHold], refused: frozenset[ToolName]
+    ) -> Sequence[Outcome]:
+        """`refused`: tools of the same answer whose calls were turned away; what announces them is not held."""
         door, policy, now = self._door, self._door.policy(), self._door.clock()
 
         def unit(conn: Connection) -> list[Held | Blocked]:
-            outcomes, events = holding.hold(conn, door, policy, turn, batch, now)
+            outcomes, events = holding.hold(conn, door, policy, turn, batch, refused, now)
             door.audit.append(conn, events)
             return outcomes
 

@@ -94,13 +94,19 @@ def rate_problem(
 
 
 def hold(
-    conn: Connection, door: Door, policy: Policy, turn: TurnContext, batch: Sequence[ToHold], now: datetime
+    conn: Connection,
+    door: Door,
+    policy: Policy,
+    turn: TurnContext,
+    batch: Sequence[ToHold],
+    refused: frozenset[ToolName],
+    now: datetime,
 ) -> tuple[list[Held | Blocked], list[Event]]:
     """Hold every call of one answer. Returns outcomes in the order of `batch` and the events to append last."""
     outcomes: dict[str, Held | Blocked] = {}
     events: list[Event] = []
     announced: set[str] = set()
-    blocked_tools: set[ToolName] = set()
+    blocked_tools = set(refused)
     first = min(item.admitted.call_id for item in batch)
     for item in sorted(batch, key=lambda item: _presupposes_any(policy, item, batch)):
         outcome = _hold_one(conn, door, policy, turn, item, first, blocked_tools, announced, events, now)

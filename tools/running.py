@@ -168,7 +168,8 @@ async def prepare(door: Door, row: HeldCall, token: str | None, resolve: Resolve
     except TokenRefused:
         return Drift("The call could not prove on whose behalf it runs. Nothing was done.", "token")
     who = claims.principal
-    if claims.approval_id != row.held_id or who.subject != approvals.requester(row) or who.tenant != row.tenant:
+    once = claims.approval_id == row.held_id and claims.jti == f"{row.held_id}:{row.revision}"
+    if not once or who.subject != approvals.requester(row) or who.tenant != row.tenant:
         return Drift("The call's token was for something else. Nothing was done.", "token")
     call = holding.drawn_up(row)
     ctx = CallContext(who, row.call_id, row.held_id, token, door.clock())
