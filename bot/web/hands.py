@@ -50,13 +50,15 @@ async def read_form(request: Request) -> Form:
     Raises:
         Refusal: too long, or not a form.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
-        raise Refusal("The page sent something that is not a form. Nothing was done; reload the page.", 415)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY:
             raise Refusal("That is too long for the demo. Nothing was sent; shorten it and try again.", 413)
+    if not body:
+        return {}
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _FORM:
+        raise Refusal("The page sent something that is not a form. Nothing was done; reload the page.", 415)
     try:
         fields = parse_qs(body.decode("ascii", "replace"), keep_blank_values=True, max_num_fields=32)
     except ValueError as error:
@@ -123,7 +125,7 @@ class Hands:
             raise Refusal("That button is no longer there. Nothing was done; reload the page.", 404)
         press_id = f"demo-{uuid.uuid4()}"
         if asks[0].action == "withdraw":
-            press = Press(view.member.account, press_id, held_id, 0, "", Verb.WITHDRAW)
+            press = Press(view.member.account, press_id, held_id, asks[0].revision, asks[0].digest, Verb.WITHDRAW)
             reply = await self._handed_on(self._service.on_press(press))
         else:
             reply = await self._handed_on(self._service.on_ask_again(AskAgain(view.member.account, press_id, held_id)))

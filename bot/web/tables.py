@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Column, Index, Text
 from sqlmodel import Field, SQLModel
 
 from audit.types import UtcDateTime, json_column
-from policy.model import Json
 
 
 class DemoMessage(SQLModel, table=True):
@@ -28,8 +28,8 @@ class DemoMessage(SQLModel, table=True):
     only_for: str | None = None
     """A whisper: the only person who sees it."""
     text: str = Field(sa_column=Column(Text, nullable=False))
-    asks: Json = Field(default=None, sa_column=Column(json_column()))
-    card: Json = Field(default=None, sa_column=Column(json_column()))
+    asks: list[Any] | None = Field(default=None, sa_column=Column(json_column()))
+    card: dict[str, Any] | None = Field(default=None, sa_column=Column(json_column()))
     created_at: datetime = Field(sa_type=UtcDateTime)
     changed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 

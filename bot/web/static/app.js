@@ -11,9 +11,16 @@ const dialog = byId("reason");
 
 // --- staying at the newest message ---
 let atEnd = true;
-const toEnd = () => { scroller.scrollTop = scroller.scrollHeight; };
+const toEnd = () => {
+  // A card that is taller than the room is read from its top.
+  const last = messages.lastElementChild;
+  const tall = last && last.querySelector(".card") && last.offsetHeight > scroller.clientHeight;
+  scroller.scrollTop = tall ? last.offsetTop - scroller.offsetTop - 10 : scroller.scrollHeight;
+};
 scroller.addEventListener("scroll", () => {
-  atEnd = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 80;
+  const last = messages.lastElementChild;
+  const below = scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight;
+  atEnd = below < 80 || (last !== null && scroller.scrollTop >= last.offsetTop - scroller.offsetTop - 12);
 }, { passive: true });
 const target = location.hash.startsWith("#m") ? byId(location.hash.slice(1)) : null;
 if (target) { target.scrollIntoView({ block: "center" }); target.classList.add("sought"); atEnd = false; } else { toEnd(); }
@@ -66,6 +73,9 @@ document.addEventListener("htmx:error", () => {
     textContent: "The workspace does not answer. What you typed was not sent; look whether make demo still runs.",
   }));
 });
+// --- whether the page is live ---
+document.addEventListener("htmx:sse:after:connection", () => { document.body.dataset.live = "yes"; });
+document.addEventListener("htmx:sse:error", () => { document.body.dataset.live = "no"; });
 // A card that was settled loses its buttons, and with them the keyboard's place: give it to the card.
 new MutationObserver(() => {
   if (pressed && document.activeElement === document.body && !dialog.open) {
