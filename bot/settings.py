@@ -15,7 +15,7 @@ from pathlib import Path
 from bot.environment import Fault, Name, SettingsError, Source
 from tools.credentials import Credentials, Secret
 
-__all__ = ["NAMES", "Fault", "PersonKey", "Settings", "SettingsError", "read"]
+__all__ = ["NAMES", "Fault", "PersonKey", "Settings", "SettingsError", "for_demo", "look", "read"]
 
 
 class PersonKey(StrEnum):
@@ -163,15 +163,36 @@ class Settings:
         return self.data_dir / "checkpoints.jsonl"
 
 
-def read(environ: Mapping[str, str]) -> Settings:
-    """The settings that `environ` and countersign.yaml state.
+def read(environ: Mapping[str, str], *, file_here: bool = True) -> Settings:
+    """The settings that `environ` and countersign.yaml state. `file_here`: also one that lies where we are.
 
     Raises:
         SettingsError: with everything that is wrong, each with its mend.
     """
+    settings, faults = look(environ, file_here=file_here)
+    if faults:
+        raise SettingsError(faults)
+    return settings
+
+
+def for_demo(environ: Mapping[str, str], home: Path) -> Settings:
+    """The demo's settings: SQLite and keys below `home`, nothing that leads out of this machine.
+
+    Raises:
+        SettingsError: COUNTERSIGN_POLICY_DIR, the one setting that counts here, is wrong.
+    """
+    policy = {name: environ[name] for name in ("COUNTERSIGN_POLICY_DIR",) if name in environ}
+    spec = importlib.util.find_spec("bot")
+    people = Path(spec.origin).parent / "web/demo/directory.yaml" if spec and spec.origin else Path("directory.yaml")
+    here = {"COUNTERSIGN_DATA_DIR": str(home), "COUNTERSIGN_DIRECTORY": str(people)}
+    return read(here | policy, file_here=False)
+
+
+def look(environ: Mapping[str, str], *, file_here: bool = True) -> tuple[Settings, tuple[Fault, ...]]:
+    """What `read` would say, and all that is wrong with it: for `countersign check`, which goes on regardless."""
     source = Source(environ, NAMES)
     config = source.path("COUNTERSIGN_CONFIG", Path("countersign.yaml"))
-    if environ.get("COUNTERSIGN_CONFIG") or config.exists():
+    if environ.get("COUNTERSIGN_CONFIG") or (file_here and config.exists()):
         source.read_file(config)
     source.unknown()
     data_dir = source.path("COUNTERSIGN_DATA_DIR", Path(".countersign")).absolute()
@@ -201,9 +222,7 @@ def read(environ: Mapping[str, str]) -> Settings:
             smtp_password=source.secret("SMTP_PASSWORD"),
         ),
     )
-    if source.faults:
-        raise SettingsError(tuple(dict.fromkeys(source.faults)))
-    return settings
+    return settings, tuple(dict.fromkeys(source.faults))
 
 
 def default_policy_dir() -> Path:
