@@ -108,7 +108,7 @@ class _Postgres:
         self._connection = psycopg.connect(address, autocommit=False)
         self._connection.read_only = True
         self._query = (
-            f"SELECT {', '.join(_FORMS.get(name, name) for name in COLUMNS)}, canonical, prev_hash, row_hash, true"
+            f"SELECT {', '.join(_FORMS.get(name, name) for name in COLUMNS)}, canonical, prev_hash, row_hash, true"  # noqa: S608
             " FROM agent_audit_log WHERE tenant_id = %s AND seq BETWEEN %s AND %s ORDER BY seq"
         )
 

@@ -16,7 +16,7 @@ from audit.event import SYSTEM_CHAIN, Event
 from audit.redact import Redactor
 
 _NAMES = ", ".join((*COLUMNS, "canonical", "prev_hash", "row_hash"))
-_INSERT_SQLITE = f"INSERT INTO agent_audit_log ({_NAMES}) VALUES ({', '.join('?' * (len(COLUMNS) + 3))})"
+_INSERT_SQLITE = f"INSERT INTO agent_audit_log ({_NAMES}) VALUES ({', '.join('?' * (len(COLUMNS) + 3))})"  # noqa: S608
 _POSTGRES_TYPES = {
     "actor_roles": "jsonb",
     "detail": "jsonb",
@@ -29,12 +29,12 @@ _POSTGRES_TYPES = {
 }
 _TYPED = ", ".join(f"{name} {_POSTGRES_TYPES.get(name, 'text')}" for name in COLUMNS)
 _INSERT_POSTGRES = (
-    f"INSERT INTO agent_audit_log ({_NAMES}) SELECT {', '.join(f'r.{name}' for name in COLUMNS)},"
+    f"INSERT INTO agent_audit_log ({_NAMES}) SELECT {', '.join(f'r.{name}' for name in COLUMNS)},"  # noqa: S608
     " c.canonical, c.prev_hash, c.row_hash FROM unnest(%s::text[], %s::text[], %s::text[])"
     " AS c(canonical, prev_hash, row_hash), json_to_record(c.canonical::json)"
     f" AS r({_TYPED})"
 )
-"""The server reads the columns out of the canonical bytes: one statement, so that the trigger checks all rows at once."""
+"""The server reads the columns out of the canonical bytes; one statement, so the trigger runs once for all rows."""
 
 
 class AuditStore:

@@ -71,7 +71,7 @@ class Report:
         for chain in self.chains:
             if chain.proven_at is not None:
                 found.append(
-                    f"{chain.tenant}: rows 1 to {chain.proven} are proven by the checkpoint of {chain.proven_at:%Y-%m-%d %H:%M:%S} UTC."
+                    f"{chain.tenant}: rows 1 to {chain.proven} are proven, checkpoint of {_time(chain.proven_at)}."
                 )
             if chain.unproven:
                 found.append(f"{chain.tenant}: tail unproven: no checkpoint covers the last {chain.unproven} rows.")
@@ -180,7 +180,7 @@ def _hold_against(
                 proofs[tenant] = item
                 continue
             since = proofs[tenant].seq + 1 if tenant in proofs else 1
-            why = f"Rows {since} to {item.seq} are not those that the checkpoint of {item.time:%Y-%m-%d %H:%M:%S} UTC signed."
+            why = f"Rows {since} to {item.seq} are not those that the checkpoint of {_time(item.time)} signed."
             breaks.append(Break(tenant, since, What.REWRITTEN, why))
             break
         if len(held) < len(items):
@@ -188,6 +188,10 @@ def _hold_against(
             why = f"A checkpoint signed row {last.seq}; what follows row {end} was removed."
             breaks.append(Break(tenant, end + 1, What.TRUNCATED, why))
     return proofs, breaks
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _proof(item: Checkpoint | None) -> tuple[int, datetime | None]:
@@ -249,9 +253,9 @@ def _start(address: str, share: Sequence[Stretch]) -> subprocess.Popen[str] | No
             text=True,
             env={**os.environ, "PYTHONPATH": path},
         )
-        assert helper.stdin is not None
-        helper.stdin.write(json.dumps(job))
-        helper.stdin.close()
+        if helper.stdin is not None:
+            with helper.stdin as question:
+                json.dump(job, question)
     except OSError:
         return None
     return helper
