@@ -27,9 +27,12 @@ def at(value: Json, *path: str | int) -> Json:
 
 
 def text_at(value: Json, *path: str | int) -> str:
-    """The string below `path`; empty where there is none or it is something else."""
+    """The string below `path`; empty where there is none or it is something else.
+
+    Without NUL and half surrogates, which JSON can spell and no database stores.
+    """
     found = at(value, *path)
-    return found if isinstance(found, str) else ""
+    return found.replace("\x00", "").encode("utf-8", "replace").decode() if isinstance(found, str) else ""
 
 
 def flag_at(value: Json, *path: str | int) -> bool:

@@ -14,6 +14,7 @@ from bot.messages import ChatUser, Room, SurfaceName, Thread
 from bot.ports import Ask, Directory, Home, Posted, Standing, SurfaceError
 from bot.slack.blocks import Drawing, Sheet, answer, draw
 from bot.slack.calls import Calls, Refused, web_client
+from bot.slack.deliveries import SLACK
 from bot.slack.home import home_view
 from bot.slack.payload import Body, at, flag_at, list_at, text_at
 from bot.slack.standing import standing_of, standing_of_error
@@ -22,7 +23,6 @@ from policy.model import Json, Subject
 
 log = logging.getLogger(__name__)
 
-SLACK = SurfaceName("slack")
 _PATIENCE_S = 20.0
 _CHANNELS_FRESH_S = 600.0
 _ROOM_FRESH_S = 60.0

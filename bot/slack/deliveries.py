@@ -1,0 +1,125 @@
+"""What Slack delivered, read into `bot.messages`. Pure; knows no Bolt and answers nothing.
+
+Who somebody is comes from the user id *and* the user's own team: a person of another organisation in a shared channel
+keeps their team, so that nothing of ours resolves them.
+"""
+
+from __future__ import annotations
+
+from bot.messages import AskAgain, ChatUser, Command, Incoming, Press, Room, SurfaceName, Thread
+from bot.slack.blocks import ASKS, PRESS, read_value
+from bot.slack.modals import Routing, text_of
+from bot.slack.mrkdwn import mentions, typed
+from bot.slack.payload import Body, at, flag_at, list_at, text_at
+from policy.approval import Verb
+
+SLACK = SurfaceName("slack")
+_SPOKEN = frozenset({"", "file_share", "thread_broadcast"})
+"""Subtypes of a message that a person wrote just now; edits, deletions and joins are others."""
+
+
+def installed_team(body: Body) -> str | None:
+    """The team a delivery is for; None where it names none, or two that differ."""
+    named = {text_at(body, "team_id"), text_at(body, "team", "id"), text_at(body, "view", "app_installed_team_id")}
+    authorized = {text_at(entry, "team_id") for entry in list_at(body, "authorizations")} - {""}
+    if flag_at(body, "is_ext_shared_channel") and authorized:
+        # In a shared channel the outer team may be the author's.
+        named = authorized
+    found = (named | authorized) - {""}
+    return found.pop() if len(found) == 1 else None
+
+
+def incoming(body: Body, own_team: str, bot_user: str) -> Incoming | None:
+    """The message of a ``message`` or ``app_mention`` event; None if nobody said anything to anyone."""
+    event = at(body, "event")
+    channel, ts, user = text_at(event, "channel"), text_at(event, "ts"), text_at(event, "user")
+    if text_at(event, "subtype") not in _SPOKEN or text_at(event, "bot_id") or flag_at(event, "edited"):
+        return None
+    text = typed(text_at(event, "text"), bot_user)
+    if not (channel and ts and user and text) or user == bot_user:
+        return None
+    who = ChatUser(SLACK, _author_team(body, own_team), user)
+    thread = _thread(body, own_team, channel, ts)
+    return Incoming(who, thread, ts, text_at(body, "event_id") or f"{channel}:{ts}", text)
+
+
+def is_dm(body: Body) -> bool:
+    return text_at(body, "event", "channel_type") == "im" or text_at(body, "event", "channel").startswith("D")
+
+
+def is_reply(body: Body) -> bool:
+    return text_at(body, "event", "thread_ts") not in ("", text_at(body, "event", "ts"))
+
+
+def names_bot(body: Body, bot_user: str) -> bool:
+    return mentions(text_at(body, "event", "text"), bot_user)
+
+
+def _thread(body: Body, own_team: str, channel: str, ts: str) -> Thread:
+    root = text_at(body, "event", "thread_ts")
+    if is_dm(body):
+        return Thread(SLACK, own_team, channel, root or channel, Room.DM)
+    room = Room.SHARED if flag_at(body, "is_ext_shared_channel") else Room.CHANNEL
+    return Thread(SLACK, own_team, channel, root or ts, room)
+
+
+def _author_team(body: Body, own_team: str) -> str:
+    """The team of who wrote. In a shared channel without a word on it: nobody's."""
+    event = at(body, "event")
+    said = text_at(event, "user_team") or text_at(event, "source_team") or text_at(event, "team")
+    return said or ("" if flag_at(body, "is_ext_shared_channel") else own_team)
+
+
+# --- buttons, modals, commands -----------------------------------------------------------------------
+
+
+def presser(body: Body) -> ChatUser:
+    """Who acted on a card or in a modal. Without a team of theirs: nobody's."""
+    return ChatUser(SLACK, text_at(body, "user", "team_id"), text_at(body, "user", "id"))
+
+
+def verb_of(action_id: str) -> Verb | None:
+    name = action_id.removeprefix(PRESS).removeprefix(ASKS)
+    return Verb(name) if name in set(Verb) and name != action_id else None
+
+
+def routing(body: Body, verb: Verb) -> Routing:
+    return Routing(text_at(body, "actions", 0, "value"), verb, place(body)[0], place(body)[1])
+
+
+def place(body: Body) -> tuple[str, str]:
+    """Channel and message of the button that was pressed."""
+    channel = text_at(body, "channel", "id") or text_at(body, "container", "channel_id")
+    return channel, text_at(body, "message", "ts") or text_at(body, "container", "message_ts")
+
+
+def press_of_button(body: Body, verb: Verb) -> Press:
+    held_id, revision, digest = read_value(text_at(body, "actions", 0, "value"))
+    return Press(presser(body), _press_id(body), held_id, revision, digest, verb)
+
+
+def press_of_modal(body: Body, told: Routing) -> Press:
+    held_id, revision, digest = read_value(told.value)
+    # A view is submitted once: Slack gives a new one its own id.
+    press_id = f"view:{presser(body)}:{text_at(body, 'view', 'id')}"
+    return Press(presser(body), press_id, held_id, revision, digest, told.verb, text_of(body))
+
+
+def ask_again(body: Body) -> AskAgain:
+    return AskAgain(presser(body), _press_id(body), text_at(body, "actions", 0, "value"))
+
+
+def _press_id(body: Body) -> str:
+    """The same for the same click however often it is delivered, another for the next click."""
+    channel, message = place(body)
+    action = at(body, "actions", 0)
+    moment = text_at(action, "action_ts") or text_at(body, "trigger_id")
+    return f"action:{presser(body)}:{channel}:{message}:{text_at(action, 'action_id')}:{moment}"
+
+
+def command(body: Body, room: Room) -> Command:
+    team, channel = text_at(body, "team_id"), text_at(body, "channel_id")
+    who = ChatUser(SLACK, team, text_at(body, "user_id"))
+    # Commands carry no bot mention to strip; other people's become <@U123>.
+    text = typed(text_at(body, "text"), "")
+    return Command(who, Thread(SLACK, team, channel, channel, room), f"command:{text_at(body, 'trigger_id')}", text)
