@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
+from itertools import pairwise
 
 import re2
 from stdnum import iban, luhn
@@ -149,28 +150,38 @@ _ISSUERS = re.compile(
 def _cards(text: str) -> Iterator[Finding]:
     accounts = [match.span() for match in _IBAN.finditer(text) if iban.is_valid(match[0])]
     groups = [match.span() for match in _GROUP.finditer(text)]
-    after = 0
-    for first, (start, _) in enumerate(groups):
-        if start < after or any(begin <= start < end for begin, end in accounts[:32]) or not _free_before(text, start):
+    linked = [_GAP.fullmatch(text, end, begin) is not None for (_, end), (begin, _) in pairwise(groups)]
+    after = account = 0
+    for first, (start, end) in enumerate(groups):
+        while account < len(accounts) and accounts[account][1] <= start:
+            account += 1
+        in_account = account < len(accounts) and accounts[account][0] <= start
+        if start < after or in_account or not _free_before(text, start):
             continue
-        end = _card_from(text, groups, first)
+        length = end - start
+        if length <= 2 and first and linked[first - 1] and groups[first - 1][1] - groups[first - 1][0] == length:
+            # The middle of a spelled out number: it was tried from its beginning.
+            continue
+        end = _card_from(text, groups, linked, first)
         if end:
             yield Finding(Pii.CARD, start, end, _digits(text, start, end)[-4:])
             after = end
 
 
-def _card_from(text: str, groups: list[tuple[int, int]], first: int) -> int:
+def _card_from(text: str, groups: list[tuple[int, int]], linked: list[bool], first: int) -> int:
     """Where the card that starts with group `first` ends; 0: there is none."""
     start = groups[first][0]
     lengths: list[int] = []
-    longest = 0
-    for begin, end in groups[first : first + 19]:
-        if lengths and not _GAP.fullmatch(text, groups[first + len(lengths) - 1][1], begin):
+    total = longest = 0
+    for index in range(first, min(first + 19, len(groups))):
+        if lengths and not linked[index - 1]:
             break
+        begin, end = groups[index]
         lengths.append(end - begin)
-        if sum(lengths) > 19:
+        total += end - begin
+        if total > 19:
             break
-        if sum(lengths) >= 12 and _free_after(text, end) and _card_like(text, start, end, lengths):
+        if total >= 12 and _free_after(text, end) and _card_like(text, start, end, lengths):
             longest = end
     return longest
 
