@@ -37,7 +37,7 @@ class SlackEndpoint:
         self._seen: OrderedDict[str, float] = OrderedDict()
         """Signatures of requests that were taken, for as long as their timestamps are fresh."""
 
-    async def __call__(self, request: Request) -> Response:
+    async def handle(self, request: Request) -> Response:
         body = await _body(request)
         if body is None:
             return _no(413, "The request is too long.")

@@ -77,7 +77,7 @@ class SlackEvents:
 
     def routes(self) -> list[Route]:
         """For the service's web application; empty without a signing secret."""
-        return [Route(PATH, self._endpoint, methods=["POST"])] if self._endpoint else []
+        return [Route(PATH, self._endpoint.handle, methods=["POST"])] if self._endpoint else []
 
     async def connect(self) -> None:
         """Opens the Socket Mode connection, which from then on reopens itself. Needs an app-level token."""
