@@ -89,7 +89,7 @@ async def test_the_server_would_pay_back_more_but_we_do_not(shop: Shop, base: st
 
 
 async def test_more_refunds_than_one_page_are_all_counted(shop: Shop, base: str) -> None:
-    await paid(shop, base, minor=20000)
+    ref = await paid(shop, base, minor=20000)
     client = StripePayments(StripeAccount(Secret("STRIPE_API_KEY", KEY), base))
     for call in range(12):
         await shop.call("refund.issue", {**ARGS, "amount": "10.00"}, f"page-{call}")
@@ -98,6 +98,9 @@ async def test_more_refunds_than_one_page_are_all_counted(shop: Shop, base: str)
     assert str(row.reservation.available) == "80.00"
     with pytest.raises(ActionError, match=r"at most 80\.00 USD"):
         await shop.resolve("refund.issue", {**ARGS, "amount": "80.01"}, "rest")
+    again = await shop.call("refund.issue", {**ARGS, "amount": "10.00"}, "page-0")
+    assert again.reference is not None
+    assert len(await refunds_of(base, ref)) == 12
     assert client.account.api_key.name in repr(client)
     assert KEY not in repr(client)
 

@@ -156,9 +156,7 @@ def _look(walls: Walls, statement: str) -> Rows | ActionError:
 
 async def test_a_query_that_takes_too_long_is_stopped(walls: Walls) -> None:
     slow = replace(walls.behind_the_guard, time_limit_s=0.3)
-    statement = (
-        "SELECT count(*) FROM orders a, orders b, orders c, orders d, orders e WHERE a.id || b.id <> c.id || e.id"
-    )
+    statement = "SELECT count(*) FROM orders a, orders b, orders c, orders d, orders e WHERE a.id || b.id <> e.id"
     with pytest.raises(ActionError, match="longer than"):
         await asyncio.to_thread(slow, DEMO, statement)
 

@@ -102,6 +102,17 @@ async def test_the_same_key_never_writes_twice(shop: Shop) -> None:
     assert await shop.look_up("crm.write", args, "never") is None
 
 
+async def test_a_write_that_is_done_resolves_as_it_was(shop: Shop) -> None:
+    """After a crash between effect and record the call is looked at again: that is no drift, nor for an undo."""
+    args = {"customer_id": "C-1007", "field": "tier", "value": "platinum"}
+    before = await shop.resolve("crm.write", args, "c1")
+    await shop.call("crm.write", args, "c1")
+    assert await shop.resolve("crm.write", args, "c1") == before
+    undo = {**args, "undo_of": "c1"}
+    undone = await shop.call("crm.write", undo, "c2")
+    assert await shop.call("crm.write", undo, "c2") == undone
+
+
 async def test_an_undo_never_overwrites_a_later_change(shop: Shop) -> None:
     args = {"customer_id": "C-1007", "field": "address", "value": "1 New Street"}
     await shop.call("crm.write", args, "c1")
