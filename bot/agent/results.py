@@ -6,9 +6,8 @@ Knows outcomes and held calls; knows no model API and decides nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias, assert_never
+from typing import assert_never
 
 from bot.agent.guarded import Guard, unguarded
 from bot.agent.spotlight import Spotlight, plain
@@ -16,8 +15,6 @@ from bot.ports import EventHappened
 from policy.approval import ApprovalStatus
 from policy.model import Json
 from tools.held import Blocked, EffectState, Executed, Failed, Held, HeldView, Outcome
-
-_Quote: TypeAlias = Callable[[str, str], str]
 
 MOST_CHARACTERS = 24_000
 """Of one result. A model can ask narrower; a transcript row must not crowd out the conversation."""
@@ -69,12 +66,22 @@ def not_run(why: str) -> Told:
 
 def event_for(view: HeldView, spot: Spotlight) -> EventHappened:
     """What became of a held call, for the model. People's reasons are marked: they inform, they do not instruct."""
-    return EventHappened(_event(view, lambda words, who: spot.mark(words, who)))
+    lines = [f"{_word(view)}: {_line(view.headline)} (request {view.held_id}). {_state(view)}"]
+    if _was_done(view) and view.result:
+        lines.append(_line(view.result))
+    elif view.reason:
+        lines.append(spot.mark(view.reason, _author(view)))
+    return EventHappened("\n".join(lines))
 
 
 def sentence_for(view: HeldView) -> str:
-    """The same for people, where no model answers: one or two plain sentences."""
-    return _event(view, lambda words, who: f"{who}: {words}", request="")
+    """The same for people, where no model answers: plain sentences."""
+    parts = [f"{_line(view.headline)}: {_state(view)}"]
+    if _was_done(view) and view.result:
+        parts.append(_line(view.result))
+    elif view.reason:
+        parts.append(f"{_author(view)}: {_line(view.reason)}")
+    return " ".join(parts)
 
 
 def _held(view: HeldView) -> dict[str, Json]:
@@ -94,14 +101,16 @@ def _held(view: HeldView) -> dict[str, Json]:
     return told
 
 
-def _event(view: HeldView, quote: _Quote, request: str = "Request ") -> str:
-    what = f"{request}{view.held_id}: {_line(view.headline)}" if request else _line(view.headline)
-    parts = [f"{what}. {_state(view)}"]
-    if view.status is ApprovalStatus.APPROVED and view.effect is EffectState.DONE and view.result:
-        parts.append(_line(view.result))
-    elif view.reason:
-        parts.append(quote(view.reason, _author(view)))
-    return "\n".join(parts) if request else " ".join(parts)
+def _was_done(view: HeldView) -> bool:
+    return view.status is ApprovalStatus.APPROVED and view.effect is EffectState.DONE
+
+
+def _word(view: HeldView) -> str:
+    """One word for where the call stands, of a closed set."""
+    if view.status is not ApprovalStatus.APPROVED:
+        return view.status.value
+    words = {EffectState.DONE: "executed", EffectState.FAILED: "failed", EffectState.IN_DOUBT: "in doubt"}
+    return words.get(view.effect, "approved, not executed yet")
 
 
 def _author(view: HeldView) -> str:

@@ -260,7 +260,7 @@ def _insert(
             "segment": segment,
             "step": step,
             "part": part,
-            "content": spell(entry.message),
+            "content": _storable(spell(entry.message)),
             "exposure": entry.exposure,
             "note": None if entry.note is None else dict(entry.note),
             "created_at": now,
@@ -269,6 +269,17 @@ def _insert(
     ]
     if values:
         conn.execute(sa.insert(_rows), values)
+
+
+def _storable(value: Json) -> Json:
+    """PostgreSQL keeps neither NUL nor half a surrogate pair in JSON: they become signs that show something was there."""
+    if isinstance(value, str):
+        return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+    if isinstance(value, Mapping):
+        return {str(_storable(key)): _storable(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [_storable(item) for item in value]
+    return value
 
 
 def erase(
