@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -100,8 +102,14 @@ async def test_an_empty_answer_leaves_no_line(demo: Demo) -> None:
 
 async def test_pages_are_rung_from_another_event_loop(demo: Demo) -> None:
     with demo.surface.hub.watching() as watch:
-        await asyncio.to_thread(asyncio.run, demo.surface.say(dm("dana"), "from a worker"))
-        assert await watch.rang(5)
+        turn = threading.Thread(target=lambda: asyncio.run(demo.surface.say(dm("dana"), "from a worker")))
+        began = time.monotonic()
+        turn.start()
+        rang = await watch.rang(20)
+        turn.join()
+        # A bell that does not wake the sleeping loop is noticed only when the time is up.
+        assert rang
+        assert time.monotonic() - began < 15
 
 
 async def test_closing_ends_every_live_page(demo: Demo) -> None:
