@@ -83,3 +83,9 @@ def test_votes_that_should_not_have_been_stored_do_not_help(stored: list[tuple[s
     assert isinstance(verdict, Counted)
     others = {person(key) for _, key in stored} - {"e9"}
     assert verdict.have == len(others) + 1
+
+
+def test_a_stored_vote_of_the_requester_s_account_does_not_help_under_any_key() -> None:
+    votes = (Vote(Subject("urn:t", "dana"), "E5"),)
+    ann = Principal(TENANT, Subject("urn:t", "ann"), "Ann", frozenset({ROLE}), "E2")
+    assert judge(row("dana", "E9", 2, votes), Ballot(ann, Verb.APPROVE, 1, "d"), NOW) == Counted(1, 2)

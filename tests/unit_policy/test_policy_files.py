@@ -10,7 +10,6 @@ from policy.guard_rules import Action
 from policy.model import GateKind, RoleName, ToolName
 from policy.rules import FILE_NAMES, Policy, PolicyError, load
 
-
 SECOND = "  second_approver:\n    above: {USD: 100.00, EUR: 100.00, GBP: 100.00}\n    window: 24h\n"
 
 
