@@ -65,7 +65,7 @@ class ToolSettings:
     smtp_port: int = 587
     smtp_encryption: Encryption = Encryption.STARTTLS
     smtp_ca_file: str | None = None
-    provider_timeout_s: float = 20.0
+    provider_timeout_s: float = 12.0
     credentials: Credentials = field(default_factory=Credentials)
 
 
@@ -136,6 +136,7 @@ def catalog(settings: ToolSettings, business: Business) -> Catalog:
             action=email_send.EmailSend(business, _mailer(settings, business), settings.mail_sender),
             redo=Redo.NEVER,
             example=email_send.EXAMPLE,
+            raw_text=frozenset({"subject", "body"}),
         ),
         Tool(
             name=ToolName("refund.issue"),

@@ -105,20 +105,22 @@ class RefundIssue:
 
     @takes_effect
     async def run(self, ctx: CallContext, args: Args) -> ToolResult:
-        case = await self._case(ctx, args)
+        # The provider's adapter reads the payment anew and refuses what does not fit it.
+        order_id, money, reason = _read(args)
+        _, _, ref = await self.business.read(lambda conn: _paid_order(conn, ctx.principal.tenant, order_id))
         order = RefundOrder(
             tenant=ctx.principal.tenant,
-            order_id=case.order.id,
-            payment_ref=case.payment.ref,
-            money=case.money,
-            reason=case.reason,
+            order_id=order_id,
+            payment_ref=ref,
+            money=money,
+            reason=reason,
             call_id=ctx.call_id,
             key=ctx.idempotency_key,
             now=ctx.now,
         )
         made = await self.payments.refund(order)
         noted = await self._note(order, made)
-        return _result(case.order.id, made, noted)
+        return _result(order_id, made, noted)
 
     @reads
     async def look_up(self, ctx: CallContext, args: Args) -> ToolResult | None:
@@ -130,12 +132,7 @@ class RefundIssue:
         return None if made is None else _result(order_id, made, noted=True)
 
     async def _case(self, ctx: CallContext, args: Args) -> _Case:
-        order_id = records.order_number(text(args, "order_id", limit=40))
-        reason = text(args, "reason", limit=REASON_LIMIT, multiline=True)
-        try:
-            money = parse(args.get("amount"), args.get("currency"))
-        except MoneyError as error:
-            raise refuse(str(error)) from error
+        order_id, money, reason = _read(args)
         order, customer, ref = await self.business.read(lambda conn: _paid_order(conn, ctx.principal.tenant, order_id))
         payment = await self.payments.payment(ctx.principal.tenant, ref)
         refuse_over(payment, money, order_id, ctx.call_id)
@@ -169,6 +166,16 @@ class RefundIssue:
         except ActionError:
             return False
         return True
+
+
+def _read(args: Args) -> tuple[str, Money, str]:
+    """Order number, money and reason out of the arguments."""
+    order_id = records.order_number(text(args, "order_id", limit=40))
+    reason = text(args, "reason", limit=REASON_LIMIT, multiline=True)
+    try:
+        return order_id, parse(args.get("amount"), args.get("currency")), reason
+    except MoneyError as error:
+        raise refuse(str(error)) from error
 
 
 def _paid_order(conn: Connection, tenant: TenantId, order_id: str) -> tuple[records.Order, records.Customer, str]:

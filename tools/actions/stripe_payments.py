@@ -37,7 +37,8 @@ class StripeAccount:
 
     api_key: Secret
     base: str | None = None
-    timeout_s: float = 20.0
+    timeout_s: float = 12.0
+    """For reading the payment, and again for making the refund: together less than the door waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class StripePayments:
         """A client for a few requests. `lost`: what is known when a request went out and no answer came."""
         timeout = aiohttp.ClientTimeout(total=self.account.timeout_s, connect=min(10.0, self.account.timeout_s))
         try:
-            async with aiohttp.ClientSession(timeout=timeout) as session:
+            async with asyncio.timeout(self.account.timeout_s), aiohttp.ClientSession(timeout=timeout) as session:
                 yield stripe.StripeClient(
                     self.account.api_key.reveal(),
                     base_addresses=None if self.account.base is None else {"api": self.account.base},
