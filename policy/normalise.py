@@ -35,6 +35,8 @@ _INVISIBLE: dict[int, int | str | None] = {
     **dict.fromkeys(map(ord, _ZERO_WIDTH + _BIDI)),
     **dict.fromkeys(range(0xFE00, 0xFE10)),
     **dict.fromkeys(range(0xE0100, 0xE01F0)),
+    # Lone surrogates: not characters at all, and RE2 takes valid UTF-8 only.
+    **dict.fromkeys(range(0xD800, 0xE000)),
     # Tag characters spell ASCII that no screen shows.
     **{0xE0000 + code: chr(code) for code in range(0x20, 0x7F)},
 }
@@ -103,6 +105,8 @@ def spelled_together(folded: str) -> str:
 
 
 def _decoded(text: str) -> list[str]:
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode()
     found: list[str] = []
     for match in _BASE64.finditer(text):
         if len(found) >= _MAX_CHUNKS:
