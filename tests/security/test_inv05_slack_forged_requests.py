@@ -11,12 +11,12 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from bot.messages import ChatUser
 from bot.ports import Standing
@@ -30,7 +30,7 @@ JSON = "application/json"
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture(scope="module", loop_scope="module", name="running")
+@pytest_asyncio.fixture(scope="module", loop_scope="module", name="running")
 async def _running(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
     async with slack_house("events", tmp_path_factory.mktemp("slack")) as running:
         yield running
