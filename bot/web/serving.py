@@ -33,7 +33,8 @@ def bind_loopback(port: int) -> socket.socket:
         sock.close()
         if error.errno in (errno.EADDRINUSE, errno.EACCES):
             raise PortTaken(
-                f"Port {port} is taken by another program. Choose one: make demo PORT={port + 1}"
+                f"Port {port} is taken by another program, so the demo did not start. Choose another one: "
+                f"--port {port + 1}, or make demo PORT={port + 1}"
             ) from error
         raise
     sock.setblocking(False)
