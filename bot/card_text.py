@@ -129,7 +129,7 @@ def _effect(view: HeldView) -> str:
 
 def _with_reference(view: HeldView) -> str:
     result = _sentence(view.result or "Done")
-    if view.reference is None or view.reference in result:
+    if view.reference is None or view.reference in result or "@" in view.reference:  # a mail's id helps nobody here
         return result
     return f"{result} Reference: {view.reference}."
 

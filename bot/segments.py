@@ -94,7 +94,9 @@ class TurnSegments:
         who = await self._parts.person(tenant, view.requester)
         token = None
         if who is not None:
-            token = self._parts.tokens.mint(who, view.tool, self._parts.clock(), approval_id=held_id)
+            token = self._parts.tokens.mint(
+                who, view.tool, self._parts.clock(), approval_id=held_id, jti=f"{held_id}:{revision}"
+            )
         await self._parts.gateway.execute(tenant, held_id, revision, token)
 
     async def tell(self, notice: Notice) -> None:
@@ -216,7 +218,8 @@ class TurnSegments:
         proposals = []
         for wish in wishes.calls:
             tool = names.get(wish.tool, ToolName(wish.tool))
-            proposals.append(Proposal(wish.call_id, tool, wish.arguments, parts.tokens.mint(who, tool, now)))
+            token = parts.tokens.mint(who, tool, now, jti=wish.call_id)
+            proposals.append(Proposal(wish.call_id, tool, wish.arguments, token))
         outcomes = await parts.gateway.propose(turn, proposals)
         if any(_is_private(outcome) for outcome in outcomes):
             await parts.writer.run(lambda conn: store.set_private(conn, scene.tenant, row.turn_id))

@@ -23,7 +23,7 @@ from bot.store import Copy, TurnRow
 from bot.work import Later
 from policy.approval import ApprovalStatus
 from policy.model import Principal, TenantId
-from tools import approvals
+from tools import approvals, views
 from tools.approvals import HELD
 from tools.held import HeldView
 from tools.ports import Notice, NoticeKind
@@ -67,15 +67,15 @@ class Teller:
 
     async def card_now(self, view: HeldView) -> Card:
         """The card of `view` as it is at this moment."""
-        views = await self._parts.gateway.card(view.tenant, view.card_id) or (view,)
-        return await self._card(views)
+        found = await self._parts.gateway.card(view.tenant, view.card_id)
+        return await self._card(found or (view,))
 
     # --- cards --------------------------------------------------------------------------------------
 
-    async def _card(self, views: Sequence[HeldView]) -> Card:
-        first = views[0]
+    async def _card(self, calls: Sequence[HeldView]) -> Card:
+        first = calls[0]
         asked = await self._parts.holders(first.tenant, first.approver_roles)
-        return card_text.card(views, mention=[who.subject for who in asked if who.subject != first.requester])
+        return card_text.card(calls, mention=[who.subject for who in asked if who.subject != first.requester])
 
     async def _post_card(self, view: HeldView) -> None:
         """A copy at every destination that has none yet."""
@@ -133,10 +133,10 @@ class Teller:
     async def _redraw(self, tenant: TenantId, card_id: str) -> None:
         """Every copy shows what the rows say. It may change meanwhile: then once more."""
         for _ in range(ROUNDS):
-            views = await self._parts.gateway.card(tenant, card_id)
-            if not views:
+            found = await self._parts.gateway.card(tenant, card_id)
+            if not found:
                 return
-            card = await self._card(views)
+            card = await self._card(found)
             lagging = [copy for copy in await self._copies(tenant, card_id) if copy.drawn != drawn(card)]
             if not lagging:
                 return
@@ -176,15 +176,27 @@ class Teller:
     # --- people -------------------------------------------------------------------------------------
 
     async def _tell_requester(self, view: HeldView) -> None:
-        """In the thread: what waits for whom, with a button to withdraw it."""
+        """In the thread: what waits for whom, with a button to withdraw it. One message for all of an answer."""
         row = await self._turn(view)
-        views = [one for one in await self._parts.gateway.card(view.tenant, view.card_id) if _pending(one)]
-        if row is None or not views:
+        if row is None:
             return
-        several = len(views) > 1
-        asks = tuple(Ask(_withdraw(one, several), "withdraw", one.held_id) for one in views)
-        named = card_text.waiting_summary(views, named=True)
-        await self._say_once(row, view, "waiting", named, card_text.waiting_summary(views, named=False), asks)
+        waiting = await self._parts.writer.run(lambda conn: self._claim_waiting(conn, view))
+        if not waiting:
+            return
+        asks = tuple(Ask(_withdraw(one, len(waiting) > 1), "withdraw", one.held_id) for one in waiting)
+        named = card_text.waiting_summary(waiting, named=True)
+        await self._say_once(row, view, "summary", named, card_text.waiting_summary(waiting, named=False), asks)
+
+    def _claim_waiting(self, conn: Connection, view: HeldView) -> tuple[HeldView, ...]:
+        """Pending calls of the turn that no other notice tells of; the same ones when this notice is sent again."""
+        mine: list[HeldView] = []
+        for held in reversed(approvals.select(conn, view.tenant, HELD.c.turn_id == view.turn_id)):
+            if held.status != ApprovalStatus.PENDING.value:
+                continue
+            store.mark_told(conn, view.tenant, held.held_id, "waiting", self._parts.clock(), by=view.held_id)
+            if store.told_by(conn, view.tenant, held.held_id, "waiting") == view.held_id:
+                mine.append(views.of(conn, held))
+        return tuple(mine)
 
     async def _ask_requester(self, view: HeldView, press_id: str) -> None:
         row = await self._turn(view)

@@ -260,7 +260,8 @@ class Turn:
         view = await self.parts.gateway.view(who.tenant, again.held_id)
         if view is None:
             return "There is no such request any more. Nothing was done; write to me again."
-        token = self.parts.tokens.mint(who, view.tool, self.parts.clock())
+        call_id = self.parts.gateway.again_id(again.held_id, view.turn_id)
+        token = self.parts.tokens.mint(who, view.tool, self.parts.clock(), jti=call_id)
         turn = TurnContext(who.tenant, view.turn_id, view.session_id, view.thread_link, view.asked)
         outcome = await self.parts.gateway.ask_again(turn, who, again.held_id, token)
         match outcome:

@@ -24,7 +24,7 @@ _LOCK = 7_104_202_601
 
 def metadata() -> MetaData:
     """Every table of the product: importing a module declares its tables."""
-    # ruff: noqa: F401, PLC0415
+    # ruff: noqa: F401
     import audit.tables
     import bot.agent.transcript
     import bot.store

@@ -1,0 +1,397 @@
+"""The whole product in one process but for chat and model: real turn, queue, door, policy, audit, shop.
+
+The chat writes down what it is told, and can be told to fail. The model says what the test scripts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+
+import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from audit.store import AuditStore
+from audit.writer import Writer, make_engine
+from bot import migrations
+from bot.agent.spans import NoTrace
+from bot.cards import Card, Item
+from bot.durable import Durable
+from bot.identity.directory import DirectoryFile
+from bot.identity.people import DirectoryPeople
+from bot.identity.resolve import Resolver
+from bot.identity.tokens import CallTokens
+from bot.messages import AskAgain, ChatUser, Command, Incoming, Press, Room, SurfaceName, Thread
+from bot.parts import Parts
+from bot.ports import (
+    Ask,
+    ChatSurface,
+    Home,
+    Model,
+    ModelAnswer,
+    ModelError,
+    ModelRequest,
+    OnText,
+    Posted,
+    PressReply,
+    Standing,
+    Stop,
+    Stream,
+    SurfaceError,
+    ToolCall,
+    ToolReturned,
+    Usage,
+)
+from bot.settings import PersonKey
+from bot.turn import Turn
+from policy.approval import Verb
+from policy.axes import ActionClass
+from policy.model import Json, TenantId
+from policy.pii import redact
+from policy.rules import FILE_NAMES, Policy, load
+from tools.business import Business, mail_that_left, open_business
+from tools.catalog import ToolSettings, catalog
+from tools.door import Door
+from tools.gateway import Gateway
+from tools.integrity import MacKey
+from tools.seed import seed
+
+ROOT = Path(__file__).parents[2]
+DEMO = TenantId("demo")
+SURFACE = SurfaceName("demo")
+DM_ROOM = "dm-"
+
+
+@dataclass
+class Clock:
+    """Real time, which a test can put forward."""
+
+    ahead: timedelta = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.ahead
+
+
+@dataclass(frozen=True)
+class Said:
+    thread: Thread
+    text: str
+    asks: tuple[Ask, ...] = ()
+    only_for: str | None = None
+
+
+@dataclass
+class RecordedStream:
+    chat: RecordedChat
+    thread: Thread
+    parts: list[str] = field(default_factory=list)
+
+    async def add(self, text: str) -> None:
+        self.parts.append(text)
+
+    async def done(self, text: str) -> None:
+        self.chat.fault("done")
+        self.chat.said.append(Said(self.thread, text))
+
+
+@dataclass
+class RecordedChat:
+    """`faults[verb]`: errors to raise, one a call, before that verb works again."""
+
+    said: list[Said] = field(default_factory=list)
+    cards: dict[tuple[str, str], Card] = field(default_factory=dict)
+    posts: list[tuple[str, Card]] = field(default_factory=list)
+    standings: dict[str, Standing] = field(default_factory=dict)
+    faults: dict[str, list[SurfaceError]] = field(default_factory=dict)
+    numbers: Iterable[int] = field(default_factory=lambda: itertools.count(1))
+
+    name: SurfaceName = SURFACE
+
+    def fault(self, verb: str) -> None:
+        if self.faults.get(verb):
+            raise self.faults[verb].pop(0)
+
+    async def health(self) -> None: ...
+
+    async def standing(self, who: ChatUser) -> Standing:
+        return self.standings.get(who.user, Standing.MEMBER)
+
+    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
+        self.fault("say")
+        self.said.append(Said(thread, text, asks))
+        return Posted(self.name, thread.team, thread.channel, str(next(iter(self.numbers))))
+
+    async def whisper(self, thread: Thread, who: ChatUser, text: str) -> None:
+        self.fault("whisper")
+        self.said.append(Said(thread, text, only_for=who.user))
+
+    async def begin(self, thread: Thread, who: ChatUser) -> Stream:
+        self.fault("begin")
+        return RecordedStream(self, thread)
+
+    async def post(self, team: str, destination: str, card: Card) -> Posted:
+        self.fault("post")
+        posted = Posted(self.name, team, destination, str(next(iter(self.numbers))))
+        self.posts.append((destination, card))
+        self.cards[(destination, card.card_id)] = card
+        return posted
+
+    async def update(self, posted: Posted, card: Card) -> None:
+        self.fault("update")
+        self.cards[(posted.channel, card.card_id)] = card
+
+    async def link(self, thread: Thread) -> str | None:
+        return f"https://chat.example/{thread.channel}/{thread.root}"
+
+    async def show_home(self, who: ChatUser, home: Home) -> None: ...
+
+    def heard_by(self, thread: Thread) -> str:
+        return "\n".join(said.text for said in self.said if said.thread == thread)
+
+    def items(self) -> list[Item]:
+        return [item for card in self.cards.values() for item in card.items]
+
+
+Script = Callable[[ModelRequest], ModelAnswer]
+
+
+@dataclass
+class ScriptedModel:
+    """Answers as `script` says; `down` makes it unreachable."""
+
+    script: Script
+    asked: int = 0
+    down: bool = False
+    gate: asyncio.Event | None = None
+    name: str = "scripted"
+
+    async def answer(self, request: ModelRequest, on_text: OnText | None = None) -> ModelAnswer:
+        self.asked += 1
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.down:
+            raise ModelError("The model cannot be reached.", transient=True)
+        found = self.script(request)
+        if on_text is not None and found.text:
+            await on_text(found.text)
+        return found
+
+
+def says(text: str) -> ModelAnswer:
+    return ModelAnswer(text, (), Usage(10, 5), "scripted", Stop.END)
+
+
+def calls(*wanted: tuple[str, dict[str, Json]], text: str = "") -> ModelAnswer:
+    made = tuple(ToolCall(f"call_{n}", name, dict(args)) for n, (name, args) in enumerate(wanted))
+    return ModelAnswer(text, made, Usage(10, 5), "scripted", Stop.TOOLS)
+
+
+REFUND: tuple[str, dict[str, Json]] = (
+    "refund_issue",
+    {"order_id": "1042", "amount": "42.00", "currency": "USD", "reason": "the parcel never came"},
+)
+MAIL: tuple[str, dict[str, Json]] = (
+    "email_send",
+    {"to": "C-1007", "subject": "Your refund", "body": "Your refund of 42.00 USD is on its way."},
+)
+
+
+def refund_and_mail(request: ModelRequest) -> ModelAnswer:
+    """Asks for both in the first answer, then reports the last thing it was told."""
+    last = request.messages[-1]
+    if isinstance(last, ToolReturned):
+        return says("Both wait for approval.")
+    text = getattr(last, "text", "")
+    if "efund order" in text:
+        return calls(REFUND, MAIL, text="I prepared both.")
+    return says(f"You should know: {text}")
+
+
+def person(user: str) -> ChatUser:
+    return ChatUser(SURFACE, "demo", user)
+
+
+def dm(user: str) -> Thread:
+    return Thread(SURFACE, "demo", f"{DM_ROOM}{user}", f"{DM_ROOM}{user}", Room.DM)
+
+
+def channel(root: str = "m1", room: Room = Room.CHANNEL) -> Thread:
+    return Thread(SURFACE, "demo", "#support", root, room)
+
+
+@dataclass
+class Product:
+    """One replica."""
+
+    parts: Parts
+    turn: Turn
+    chat: RecordedChat
+    model: ScriptedModel
+    clock: Clock
+    writer: Writer
+    business: Business
+    policy: list[Policy]
+    numbers: Iterable[int] = field(default_factory=lambda: itertools.count(1))
+
+    async def write(self, user: str, text: str, thread: Thread | None = None, **ids: str) -> None:
+        n = str(next(iter(self.numbers)))
+        where = thread or dm(user)
+        await self.turn.on_message(
+            Incoming(person(user), where, ids.get("message_id", f"m{n}"), ids.get("event_id", f"e{n}"), text)
+        )
+
+    async def press(self, user: str, item: Item, verb: Verb, text: str = "", press_id: str | None = None) -> PressReply:
+        name = press_id or f"p{next(iter(self.numbers))}"
+        return await self.turn.on_press(Press(person(user), name, item.held_id, item.revision, item.digest, verb, text))
+
+    async def command(self, user: str, text: str) -> str:
+        n = str(next(iter(self.numbers)))
+        return await self.turn.on_command(Command(person(user), dm(user), f"c{n}", text))
+
+    async def ask_again(self, user: str, held_id: str) -> PressReply:
+        return await self.turn.on_ask_again(AskAgain(person(user), "again", held_id))
+
+    async def item(self, headline: str) -> Item:
+        """The card's item whose headline starts so, once it has been posted."""
+        found: list[Item] = []
+
+        def there() -> bool:
+            found[:] = [item for item in self.chat.items() if item.headline.startswith(headline)]
+            return bool(found)
+
+        await self.until(there)
+        return found[0]
+
+    async def status(self, headline: str, words: str) -> None:
+        """Wait until a posted card says `words` of the item."""
+        await self.until(lambda: any(i.headline.startswith(headline) and words in i.status for i in self.chat.items()))
+
+    async def until(self, done: Callable[[], bool], seconds: float = 20) -> None:
+        deadline = time.monotonic() + seconds
+        while not done():
+            if time.monotonic() > deadline:
+                said = "\n".join(f"{s.thread.channel}: {s.text}" for s in self.chat.said)
+                cards = "\n".join(f"{i.headline}: {i.status}" for i in self.chat.items())
+                raise AssertionError(f"not so within {seconds} s\n{said}\n{cards}")
+            await asyncio.sleep(0.02)
+
+    async def until_said(self, thread: Thread, words: str, seconds: float = 20) -> None:
+        await self.until(lambda: words in self.chat.heard_by(thread), seconds)
+
+    async def audit(self) -> list[tuple[str, str, str | None]]:
+        """(kind, status, actor) of every row, in order."""
+        query = sa.text("SELECT kind, status, actor_user_id FROM agent_audit_log ORDER BY tenant_id, seq")
+        rows = await self.writer.read(lambda conn: conn.execute(query).all())
+        return [(row.kind, row.status, row.actor_user_id) for row in rows]
+
+    async def mails(self) -> list[str]:
+        """Recipients of the mail that left."""
+        return [mail.recipient for mail in await mail_that_left(self.business, DEMO)]
+
+    async def refunds(self) -> list[str]:
+        query = sa.text("SELECT amount_minor FROM refunds WHERE tenant='demo' AND order_id='1042'")
+        return [str(row) for row in await self.business.read(lambda conn: conn.execute(query).scalars().all())]
+
+
+def load_policy() -> Policy:
+    return load({name: (ROOT / "policy" / name).read_text("utf-8") for name in FILE_NAMES})
+
+
+def build(
+    url: str,
+    business_url: str,
+    chat: RecordedChat,
+    model: ScriptedModel,
+    *,
+    clock: Clock | None = None,
+    replica_id: str | None = None,
+    **timing: float,
+) -> Product:
+    """A product on a migrated database; the caller launches and closes it."""
+    clock = clock or Clock()
+    engine = make_engine(url)
+    writer = Writer(engine)
+    policies = [load_policy()]
+    business = open_business(business_url)
+    seed(business, DEMO, clock())
+    directory = DirectoryFile(ROOT / "bot" / "web" / "demo" / "directory.yaml")
+
+    def roles_of(groups: tuple[str, ...]) -> frozenset[str]:
+        return policies[0].roles.roles_of(groups)
+
+    people = DirectoryPeople(directory, roles_of, PersonKey.EMPLOYEE_NUMBER)
+    tokens = CallTokens(Ed25519PrivateKey.from_private_bytes(b"k" * 32))
+    durable = Durable(engine, writer, replica_id=replica_id, clock=clock, **timing)
+    tools = catalog(ToolSettings(), business)
+    store = AuditStore(redact)
+    door = Door(
+        writer=writer,
+        audit=store,
+        policy=lambda: policies[0],
+        catalog=tools,
+        outbox=durable,
+        resume=durable,
+        tokens=tokens,
+        people=people,
+        observer=NoTrace(),
+        mac=MacKey(b"m" * 32),
+        clock=clock,
+        executor=durable.replica_id,
+    )
+
+    def models(_classes: Iterable[ActionClass]) -> Model:
+        return model
+
+    surface: ChatSurface = chat
+    parts = Parts(
+        writer=writer,
+        audit=store,
+        gateway=Gateway(door),
+        durable=durable,
+        policy=lambda: policies[0],
+        directory=directory,
+        resolver=Resolver(directory, roles_of, PersonKey.EMPLOYEE_NUMBER),
+        people=people,
+        tokens=tokens,
+        catalog=tools,
+        models=models,
+        price=lambda _model, _usage: Decimal("0.001"),
+        tracing=NoTrace(),
+        surfaces=MappingProxyType({SURFACE: surface}),
+        clock=clock,
+    )
+    return Product(parts, Turn(parts), chat, model, clock, writer, business, policies)
+
+
+@asynccontextmanager
+async def running(
+    url: str, business_url: str, script: Script, *, launch: bool = True, clock: Clock | None = None
+) -> AsyncIterator[Product]:
+    """A product that has been launched on a database of its own, and is closed afterwards."""
+    engine = make_engine(url)
+    migrations.migrate(engine)
+    engine.dispose()
+    product = build(
+        url, business_url, RecordedChat(), ScriptedModel(script), clock=clock, first_pause_s=0.05, sweep_s=0.2
+    )
+    try:
+        if launch:
+            await product.parts.durable.launch(product.turn.segments)
+        yield product
+    finally:
+        await product.parts.durable.stop(grace_s=0)
+        close(product)
+
+
+def close(product: Product) -> None:
+    product.business.close()
+    product.writer.close()
+    product.writer.engine.dispose()
