@@ -1,6 +1,6 @@
-"""The composition root: the only file that names concrete adapters. Wires, starts and stops; decides nothing.
+"""What the command line starts: the service, the demo, a migration, an operator's session. Wiring is `bot.core`'s.
 
-`Core` is what the shell needs too (no chat, no model, no queue running); `Running` adds the service.
+Every failure is a sentence: `AppError`, or an error of the part that failed.
 """
 
 from __future__ import annotations
@@ -8,339 +8,136 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
-import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import dataclass
 
-from sqlalchemy.engine import Engine
-
-from audit.checkpoint import Checkpointer, CheckpointError
-from audit.event import Event, Kind
-from audit.faults import StoreUnavailable
-from audit.store import AuditStore
-from audit.writer import Writer, make_engine
-from bot.agent.routing import Router
-from bot.agent.spans import NoTrace, Tracing
-from bot.durable import Durable
-from bot.identity.directory import DirectoryError, DirectoryFile
-from bot.identity.people import DirectoryPeople
-from bot.identity.resolve import Resolver
-from bot.identity.tokens import CallTokens
-from bot.keys import Keys, open_keys
-from bot.messages import SurfaceName
-from bot.parts import Parts
-from bot.policy_files import PolicyFiles
-from bot.ports import ChatSurface, Model
-from bot.settings import ModelAccess, Settings, SmtpSecurity
-from bot.turn import Turn
-from policy.model_rules import Adapter
-from policy.pii import redact
-from policy.rules import Policy, PolicyError
-from tools.business import Business, open_business
-from tools.catalog import Catalog, Encryption, MailBackend, PaymentsBackend, ToolSettings, catalog
-from tools.door import Door
+from audit.writer import make_engine
+from bot import demo as demo_workspace
+from bot import migrations, service
+from bot.agent.routing import RoutingError
+from bot.checkup import Channel
+from bot.core import Core, open_core
+from bot.identity.directory import DirectoryFile
+from bot.keys import make_keys
+from bot.messages import ChatUser
+from bot.ports import SurfaceError
+from bot.settings import Settings
+from bot.web.workspace import WorkspaceBroken
+from policy.model import Principal, Subject, TenantId, ToolName
+from policy.rules import Policy
 from tools.gateway import Gateway
-from tools.ports import Observer
-from tools.seed import seed
-
-log = logging.getLogger("countersign.app")
-
-CHECKPOINT_S = 60.0
-LANGFUSE_CLOUD = "https://cloud.langfuse.com"
+from tools.spec import ActionError, Tool
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
-class Observing(Tracing, Observer, Protocol):
-    """What traces turns hears of tool calls too."""
+class AppError(Exception):
+    """It did not start, or stopped. `str(e)` is a sentence for people."""
 
 
 @dataclass(frozen=True, slots=True)
-class Core:
-    """Everything that decides, without anybody to talk to."""
+class Operator:
+    """The door without a chat, a model or a running queue: what the shell works with."""
 
-    settings: Settings
-    engine: Engine
-    writer: Writer
-    audit: AuditStore
-    policy: PolicyFiles
-    directory: DirectoryFile
-    keys: Keys = field(repr=False)
-    business: Business
-    catalog: Catalog
-    durable: Durable
-    tokens: CallTokens = field(repr=False)
-    people: DirectoryPeople
     gateway: Gateway
-    tracing: NoTrace | Observing
-
-    def close(self) -> None:
-        """Finish what was handed in, then let the databases go."""
-        self.tracing.close()
-        self.writer.close()
-        self.engine.dispose()
-        self.business.close()
-
-    async def note(self, kind: Kind, status: str, **detail: str) -> None:
-        """An audit row about the service itself. A failure is logged: the service says it elsewhere too."""
-        event = Event(kind=kind, tenant=None, occurred_at=utc_now(), status=status, detail=dict(detail) or None)
-        try:
-            await self.gateway.record([event])
-        except StoreUnavailable as error:
-            log.error("%s could not be recorded: %s", kind.value, error)
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """The service at work: `turn` implements `bot.ports.Service`."""
-
+    directory: DirectoryFile
+    policy: Callable[[], Policy]
+    catalog: Mapping[ToolName, Tool]
     core: Core
-    turn: Turn
-    surfaces: dict[SurfaceName, ChatSurface]
-    router: Router
+
+    async def person(self, tenant: TenantId, subject: Subject) -> Principal | None:
+        """Who they are by the directory at this moment; None: gone."""
+        return await self.core.writer.read(lambda conn: self.core.people.current(conn, tenant, subject))
 
 
-def open_core(settings: Settings) -> Core:
-    """Policy, directory, keys and databases as `settings` state them. Fails closed, with sentences (invariant 13).
+def serve(settings: Settings) -> None:
+    """Serve the configured chats until SIGINT or SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    with _sentences():
+        slack = service.chat_of(settings)
+        _require_migrated(settings)
+        with _core(settings) as core:
+            asyncio.run(service.serve(core, slack))
 
-    Raises:
-        PolicyError, DirectoryError, KeysError, StoreUnavailable, ValueError: what is wrong and how to mend it.
-    """
-    keys = open_keys(settings.keys_dir)
-    reloads = _Reloads()
-    policy = PolicyFiles(settings.policy_dir, reloads.policy)
-    directory = DirectoryFile(settings.directory, reloads.directory)
+
+def demo(settings: Settings, port: int | None, ready: Callable[[str], None]) -> None:
+    """Serve the demo workspace on loopback until SIGINT or SIGTERM; `ready` is told its address."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    with _sentences():
+        migrate(settings)
+        with _core(settings) as core, contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(demo_workspace.run(core, port, ready))
+
+
+def migrate(settings: Settings) -> tuple[str, ...]:
+    """Bring the database up to date and make the keys that are missing; a line for what was applied."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_keys(settings.keys_dir)
     engine = make_engine(settings.database_url)
-    writer = Writer(engine)
-    business = open_business(settings.business_url)
-    audit = AuditStore(redact)
-    replica = uuid.uuid4().hex
-    durable = Durable(engine, writer, replica_id=replica, clock=utc_now)
-    tokens = CallTokens(keys.tokens)
-    people = DirectoryPeople(directory, policy.roles_of, settings.person_key)
-    tracing = _tracing(settings)
-    tools = catalog(_tool_settings(settings), business)
-    gateway = Gateway(
-        Door(
-            writer=writer,
-            audit=audit,
-            policy=policy.current,
-            catalog=tools,
-            outbox=durable,
-            resume=durable,
-            tokens=tokens,
-            people=people,
-            observer=tracing,
-            mac=keys.mac,
-            clock=utc_now,
-            executor=replica,
-        )
-    )
-    core = Core(
-        settings=settings,
-        engine=engine,
-        writer=writer,
-        audit=audit,
-        policy=policy,
-        directory=directory,
-        keys=keys,
-        business=business,
-        catalog=tools,
-        durable=durable,
-        tokens=tokens,
-        people=people,
-        gateway=gateway,
-        tracing=tracing,
-    )
-    reloads.core = core
-    return core
-
-
-Surfaces = Callable[[Core], Iterable[ChatSurface]]
+    try:
+        with engine.connect() as conn:
+            before = migrations.current(conn)
+        migrations.migrate(engine)
+        with engine.connect() as conn:
+            after = migrations.current(conn)
+    finally:
+        engine.dispose()
+    return () if before == after else (f"{before or 'empty'} -> {after}",)
 
 
 @contextlib.asynccontextmanager
-async def running(core: Core, surfaces: Surfaces, router: Router | None = None) -> AsyncIterator[Running]:
-    """The service with `surfaces`, from the first segment taken to the last checkpoint written."""
-    router = router or Router(core.policy.current().models, adapters(core.settings))
-    by_name = {surface.name: surface for surface in surfaces(core)}
-    turn = Turn(parts_of(core, router, by_name))
-    loop = asyncio.get_running_loop()
-    core.policy.reload_on_sighup(loop)
-    checkpoints = Checkpointer(core.settings.checkpoints, core.keys.checkpoint)
-    await core.note(Kind.SERVICE_STARTED, "started", policy=core.policy.current().version)
-    await core.durable.launch(turn.segments)
-    timer = asyncio.create_task(_checkpoint_every(core, checkpoints), name="countersign-checkpoints")
+async def operator(settings: Settings) -> AsyncIterator[Operator]:
+    """A session at the door from the shell. Works with every chat and model down."""
+    with _sentences():
+        _require_migrated(settings)
+        with _core(settings) as core:
+            yield Operator(core.gateway, core.directory, core.policy.current, core.catalog, core)
+
+
+async def channel_facts(settings: Settings, destinations: tuple[str, ...]) -> tuple[Channel, ...]:
+    """What Slack says of the channels to which cards are posted."""
+    from bot.slack.surface import SlackSurface
+
+    if settings.slack is None:
+        return ()
+    with _core(settings) as core:
+        surface = SlackSurface(
+            settings.slack.bot_token.reveal(), directory=core.directory, api_url=settings.slack.api_url
+        )
+        found: list[Channel] = []
+        for destination in destinations:
+            try:
+                team = (await surface.workspace()).team
+                facts = await surface.channel_facts(destination)
+            except SurfaceError as error:
+                found.append(Channel(destination, problem=str(error)))
+                continue
+            members = tuple(ChatUser(surface.name, team, user) for user in facts.members)
+            found.append(Channel(destination, not facts.is_private, facts.is_shared, members))
+        return tuple(found)
+
+
+@contextlib.contextmanager
+def _core(settings: Settings) -> Iterator[Core]:
+    core = open_core(settings)
     try:
-        yield Running(core, turn, by_name, router)
+        yield core
     finally:
-        timer.cancel()
-        await asyncio.gather(timer, return_exceptions=True)
-        await core.durable.stop()
-        await core.note(Kind.SERVICE_STOPPED, "stopped")
-        await _checkpoint(core, checkpoints)
+        core.close()
 
 
-def parts_of(core: Core, router: Router, surfaces: Mapping[SurfaceName, ChatSurface]) -> Parts:
-    return Parts(
-        writer=core.writer,
-        audit=core.audit,
-        gateway=core.gateway,
-        durable=core.durable,
-        policy=core.policy.current,
-        directory=core.directory,
-        resolver=Resolver(core.directory, core.policy.roles_of, core.settings.person_key),
-        people=core.people,
-        tokens=core.tokens,
-        catalog=core.catalog,
-        models=router.model,
-        price=router.price,
-        tracing=core.tracing,
-        surfaces=surfaces,
-        clock=utc_now,
-    )
-
-
-def adapters(settings: Settings) -> dict[Adapter, Callable[[str], Model]]:
-    """The model adapters that are configured. An SDK that is not stays unimported."""
-    made: dict[Adapter, Callable[[str], Model]] = {}
-    if settings.anthropic is not None:
-        made[Adapter.ANTHROPIC] = _claude(settings.anthropic)
-    if settings.openai is not None:
-        made |= _openai(settings.openai)
-    return made
-
-
-def seed_demo(core: Core) -> None:
-    """The demo's customers and orders, once."""
-    for tenant in core.directory.tenants():
-        seed(core.business, tenant, utc_now())
-
-
-# -- adapters ----------------------------------------------------------------------------------------------------
-
-
-def _claude(access: ModelAccess) -> Callable[[str], Model]:
-    from bot.agent.claude import Claude
-
-    key = access.api_key.reveal() if access.api_key else ""
-    return lambda model: Claude(model, api_key=key, base_url=access.base_url)
-
-
-def _openai(access: ModelAccess) -> dict[Adapter, Callable[[str], Model]]:
-    from bot.agent.openai_model import OpenAIChat, OpenAIResponses
-
-    # A server of one's own may ask for no key; the SDK insists on some text.
-    key = access.api_key.reveal() if access.api_key else "none"
-    return {
-        Adapter.OPENAI: lambda model: OpenAIResponses(model, api_key=key, base_url=access.base_url),
-        Adapter.OPENAI_CHAT: lambda model: OpenAIChat(model, api_key=key, base_url=access.base_url),
-    }
-
-
-def _tracing(settings: Settings) -> NoTrace | Observing:
-    if settings.langfuse is None and settings.otlp is None:
-        return NoTrace()
-    from bot.agent.tracing import LangfuseTarget, OtelTracing, OtlpTarget
-
-    langfuse, otlp = settings.langfuse, settings.otlp
-    headers = otlp.headers.reveal() if otlp is not None and otlp.headers is not None else ""
-    return OtelTracing(
-        redact,
-        otlp=None if otlp is None else OtlpTarget(otlp.endpoint, _headers(headers)),
-        langfuse=None
-        if langfuse is None
-        else LangfuseTarget(
-            langfuse.public_key, langfuse.secret_key.reveal(), langfuse.base_url or LANGFUSE_CLOUD
-        ),
-        service_name=settings.service_name,
-    )
-
-
-def _headers(text: str) -> dict[str, str]:
-    """``name=value,name=value``, as OTEL_EXPORTER_OTLP_HEADERS is written."""
-    pairs = (part.partition("=") for part in text.split(",") if "=" in part)
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _tool_settings(settings: Settings) -> ToolSettings:
-    smtp, stripe = settings.smtp, settings.credentials.stripe_api_key
-    chosen = ToolSettings(
-        payments=PaymentsBackend.STRIPE if stripe else PaymentsBackend.EMBEDDED,
-        stripe_base=settings.stripe_api_base,
-        credentials=settings.credentials,
-    )
-    if smtp is None:
-        return chosen
-    encryption = {
-        SmtpSecurity.STARTTLS: Encryption.STARTTLS,
-        SmtpSecurity.TLS: Encryption.TLS,
-        SmtpSecurity.NONE: Encryption.NONE,
-    }[smtp.security]
-    return ToolSettings(
-        payments=chosen.payments,
-        stripe_base=chosen.stripe_base,
-        mail=MailBackend.SMTP,
-        mail_sender=smtp.sender,
-        smtp_host=smtp.host,
-        smtp_port=smtp.port,
-        smtp_encryption=encryption,
-        credentials=settings.credentials,
-    )
-
-
-# -- timers and reloads --------------------------------------------------------------------------------------------
-
-
-async def _checkpoint_every(core: Core, checkpoints: Checkpointer) -> None:
-    while True:
-        await _checkpoint(core, checkpoints)
-        await asyncio.sleep(CHECKPOINT_S)
-
-
-async def _checkpoint(core: Core, checkpoints: Checkpointer) -> None:
+@contextlib.contextmanager
+def _sentences() -> Iterator[None]:
+    """Errors that are sentences already, under one name."""
     try:
-        await core.writer.read(checkpoints.write)
-    except (CheckpointError, StoreUnavailable) as error:
-        log.error("no checkpoint was written: %s", error)
+        yield
+    except (service.NothingToServe, RoutingError, SurfaceError, WorkspaceBroken, ActionError) as error:
+        raise AppError(str(error)) from error
 
 
-class _Reloads:
-    """Writes down every reload of policy and directory, and why one was rejected."""
-
-    core: Core | None = None
-
-    def policy(self, told: Policy | PolicyError) -> None:
-        if isinstance(told, PolicyError):
-            log.error("The policy was not reloaded; the one before it still holds.\n%s", told)
-            self._note(Kind.POLICY_REJECTED, "rejected", what="policy", problems=str(told)[:2000])
-        else:
-            log.info("policy reloaded: %s", told.version)
-            self._note(Kind.POLICY_RELOADED, "reloaded", what="policy", version=told.version)
-
-    def directory(self, told: DirectoryError | None) -> None:
-        if told is None:
-            self._note(Kind.POLICY_RELOADED, "reloaded", what="directory")
-        else:
-            log.error("The directory was not reloaded; the people before it still hold.\n%s", told)
-            self._note(Kind.POLICY_REJECTED, "rejected", what="directory", problems=str(told)[:2000])
-
-    def _note(self, kind: Kind, status: str, **detail: str) -> None:
-        """From any thread: the row is written in the background, the reload itself has happened."""
-        core = self.core
-        if core is None:
-            return
-        event = Event(kind=kind, tenant=None, occurred_at=utc_now(), status=status, detail=dict(detail))
-        # A directory is re-read in the middle of a decision, on the writer's own thread: never wait for it there.
-        threading.Thread(target=self._write, args=(core, event), name="countersign-note", daemon=True).start()
-
-    def _write(self, core: Core, event: Event) -> None:
-        try:
-            core.writer.run_blocking(lambda conn: core.audit.append(conn, [event]))
-        except StoreUnavailable as error:
-            log.error("%s could not be recorded: %s", event.kind.value, error)
+def _require_migrated(settings: Settings) -> None:
+    engine = make_engine(settings.database_url)
+    try:
+        with engine.connect() as conn:
+            if migrations.pending(conn):
+                raise AppError("The database is not up to date. Run `countersign migrate`, then start again.")
+    finally:
+        engine.dispose()

@@ -14,21 +14,15 @@ from tools.approvals import HeldCall, Vote, approver_names
 from tools.held import BlockReason, PressRequest, TurnContext
 from tools.spec import Args, Tool, ToolResult
 
-RAW_TEXT = "x-raw-text"
-"""A schema property marked so is a draft's text: the audit keeps its length and hash, the approval row the words."""
-
-
 def auditable(tool: Tool | None, arguments: Args | None) -> Mapping[str, Json] | None:
     """Arguments as the audit may keep them: raw texts replaced by their length and sha256 (invariant 11)."""
     if arguments is None:
         return None
-    properties = tool.input_schema.get("properties") if tool is not None else None
-    kept: dict[str, Json] = {}
-    for name, value in arguments.items():
-        spec = properties.get(name) if isinstance(properties, Mapping) else None
-        raw = isinstance(spec, Mapping) and spec.get(RAW_TEXT) is True
-        kept[_ascii(name)] = text_trace(value) if raw and isinstance(value, str) else _no_floats(value)
-    return kept
+    raw = tool.raw_text if tool is not None else frozenset(arguments)
+    return {
+        _ascii(name): text_trace(value) if name in raw and isinstance(value, str) else _no_floats(value)
+        for name, value in arguments.items()
+    }
 
 
 def text_trace(text: str) -> Mapping[str, Json]:

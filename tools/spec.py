@@ -171,6 +171,8 @@ class Tool:
     redo: Redo
     key_lifetime_s: int = 0
     example: str = ""
+    raw_text: frozenset[str] = frozenset()
+    """Arguments that are a draft's words: the audit keeps their length and hash, the approval row the words."""
 
     @property
     def wire_name(self) -> str:

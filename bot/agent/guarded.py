@@ -50,25 +50,15 @@ class GuardedStream:
 
     async def add(self, delta: str) -> None:
         self._text += delta
-        end = self._boundary()
-        if self._closed or end - self._looked_at < AT_LEAST:
+        if self._closed or len(self._text) - self._looked_at < AT_LEAST:
             return
-        self._looked_at = end
-        safe = self._guard(self._text[:end]).text
+        self._looked_at = len(self._text)
+        # Judged as a whole and shown without its end: whatever begins in the shown part has been seen complete.
+        safe = self._guard(self._text).text
+        safe = safe[: max(0, len(safe) - HELD_BACK)]
         if not safe.startswith(self._shown):
-            self._closed = True  # the guard now masks what has been shown: only the whole text may settle it
+            self._closed = len(safe) >= len(self._shown)  # masks what was shown: only the whole text may settle it
             return
         if len(safe) > len(self._shown):
             fresh, self._shown = safe[len(self._shown) :], safe
             await self._on_text(fresh)
-
-    @property
-    def shown(self) -> bool:
-        return bool(self._shown)
-
-    def _boundary(self) -> int:
-        """The last white space before what is held back, so that no number or key is cut in two."""
-        reach = len(self._text) - HELD_BACK
-        if reach <= 0:
-            return 0
-        return max(self._text.rfind(" ", 0, reach), self._text.rfind("\n", 0, reach), 0)

@@ -272,7 +272,7 @@ def _insert(
 
 
 def _storable(value: Json) -> Json:
-    """PostgreSQL keeps neither NUL nor half a surrogate pair in JSON: they become signs that show something was there."""
+    """PostgreSQL keeps neither NUL nor half a surrogate pair in JSON: a sign takes their place."""
     if isinstance(value, str):
         return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
     if isinstance(value, Mapping):

@@ -134,9 +134,9 @@ class House:
         assert found is not None, f"the directory has no active {sub}"
         return found
 
-    def turn(self, sub: str = "dana", *, turn_id: str | None = None, asked: str = "please", **more: str) -> TurnContext:
+    def turn(self, sub: str = "dana", *, turn_id: str | None = None, asked: str = "please") -> TurnContext:
         turn_id = turn_id or f"t{next(self.numbers)}"
-        return TurnContext(DEMO, turn_id, f"demo:demo:dm-{sub}:{turn_id}", None, asked, **more)
+        return TurnContext(DEMO, turn_id, f"demo:demo:dm-{sub}:{turn_id}", None, asked)
 
     def proposal(self, sub: str, tool: str, arguments: Args | None, call_id: str | None = None) -> Proposal:
         call_id = call_id or f"call{next(self.numbers)}"
@@ -205,7 +205,7 @@ class House:
 
     def write(self, statement: str, **values: object) -> None:
         """What somebody with access to the database might do."""
-        self.writer.run_blocking(lambda conn: conn.execute(text(statement), values) and None)
+        self.writer.run_blocking(lambda conn: conn.execute(text(statement), values).rowcount)
 
     def audit(self, *columns: str, where: str = "1=1") -> list[tuple[object, ...]]:
         return self.rows(f"SELECT {', '.join(columns)} FROM agent_audit_log WHERE {where} ORDER BY tenant_id, seq")

@@ -1,0 +1,344 @@
+"""Wires what decides, and the service around it; with `bot.app` the only place that names concrete adapters.
+
+`Core` is what the shell needs too (no chat, no model, no queue running); `Running` adds the service. Decides nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+from sqlalchemy.engine import Engine
+
+from audit.checkpoint import Checkpointer, CheckpointError
+from audit.event import Event, Kind
+from audit.faults import StoreUnavailable
+from audit.store import AuditStore
+from audit.writer import Writer, make_engine
+from bot.agent.routing import Router
+from bot.agent.spans import NoTrace, Tracing
+from bot.durable import Durable
+from bot.identity.directory import DirectoryError, DirectoryFile
+from bot.identity.people import DirectoryPeople
+from bot.identity.resolve import Resolver
+from bot.identity.tokens import CallTokens
+from bot.keys import Keys, open_keys
+from bot.messages import SurfaceName
+from bot.parts import Parts
+from bot.policy_files import PolicyFiles
+from bot.ports import ChatSurface, Model
+from bot.settings import ModelAccess, Settings, SmtpSecurity
+from bot.turn import Turn
+from policy.model_rules import Adapter
+from policy.pii import redact
+from policy.rules import Policy, PolicyError
+from tools.business import Business, open_business
+from tools.catalog import Catalog, Encryption, MailBackend, PaymentsBackend, ToolSettings, catalog
+from tools.door import Door
+from tools.gateway import Gateway
+from tools.ports import Observer
+from tools.seed import seed
+
+log = logging.getLogger("countersign.app")
+
+CHECKPOINT_S = 60.0
+LANGFUSE_CLOUD = "https://cloud.langfuse.com"
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Observing(Tracing, Observer, Protocol):
+    """What traces turns hears of tool calls too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """Everything that decides, without anybody to talk to."""
+
+    settings: Settings
+    engine: Engine
+    writer: Writer
+    audit: AuditStore
+    policy: PolicyFiles
+    directory: DirectoryFile
+    keys: Keys = field(repr=False)
+    business: Business
+    catalog: Catalog
+    durable: Durable
+    tokens: CallTokens = field(repr=False)
+    people: DirectoryPeople
+    gateway: Gateway
+    tracing: NoTrace | Observing
+
+    def close(self) -> None:
+        """Finish what was handed in, then let the databases go."""
+        self.tracing.close()
+        self.writer.close()
+        self.engine.dispose()
+        self.business.close()
+
+    async def note(self, kind: Kind, status: str, **detail: str) -> None:
+        """An audit row about the service itself. A failure is logged: the service says it elsewhere too."""
+        event = Event(kind=kind, tenant=None, occurred_at=utc_now(), status=status, detail=dict(detail) or None)
+        try:
+            await self.gateway.record([event])
+        except StoreUnavailable as error:
+            log.error("%s could not be recorded: %s", kind.value, error)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """The service at work: `turn` implements `bot.ports.Service`."""
+
+    core: Core
+    turn: Turn
+    surfaces: dict[SurfaceName, ChatSurface]
+    router: Router
+
+
+def open_core(settings: Settings) -> Core:
+    """Policy, directory, keys and databases as `settings` state them. Fails closed, with sentences (invariant 13).
+
+    Raises:
+        PolicyError, DirectoryError, KeysError, StoreUnavailable, ValueError: what is wrong and how to mend it.
+    """
+    keys = open_keys(settings.keys_dir)
+    reloads = _Reloads()
+    policy = PolicyFiles(settings.policy_dir, reloads.policy)
+    directory = DirectoryFile(settings.directory, reloads.directory)
+    engine = make_engine(settings.database_url)
+    writer = Writer(engine)
+    business = open_business(settings.business_url)
+    audit = AuditStore(redact)
+    replica = uuid.uuid4().hex
+    durable = Durable(engine, writer, replica_id=replica, clock=utc_now)
+    tokens = CallTokens(keys.tokens)
+    people = DirectoryPeople(directory, policy.roles_of, settings.person_key)
+    tracing = _tracing(settings)
+    tools = catalog(_tool_settings(settings), business)
+    gateway = Gateway(
+        Door(
+            writer=writer,
+            audit=audit,
+            policy=policy.current,
+            catalog=tools,
+            outbox=durable,
+            resume=durable,
+            tokens=tokens,
+            people=people,
+            observer=tracing,
+            mac=keys.mac,
+            clock=utc_now,
+            executor=replica,
+        )
+    )
+    core = Core(
+        settings=settings,
+        engine=engine,
+        writer=writer,
+        audit=audit,
+        policy=policy,
+        directory=directory,
+        keys=keys,
+        business=business,
+        catalog=tools,
+        durable=durable,
+        tokens=tokens,
+        people=people,
+        gateway=gateway,
+        tracing=tracing,
+    )
+    reloads.core = core
+    return core
+
+
+Surfaces = Callable[[Core], Iterable[ChatSurface]]
+
+
+@contextlib.asynccontextmanager
+async def running(core: Core, surfaces: Surfaces, router: Router | None = None) -> AsyncIterator[Running]:
+    """The service with `surfaces`, from the first segment taken to the last checkpoint written."""
+    router = router or Router(core.policy.current().models, adapters(core.settings))
+    by_name = {surface.name: surface for surface in surfaces(core)}
+    turn = Turn(parts_of(core, router, by_name))
+    loop = asyncio.get_running_loop()
+    core.policy.reload_on_sighup(loop)
+    checkpoints = Checkpointer(core.settings.checkpoints, core.keys.checkpoint)
+    await core.note(Kind.SERVICE_STARTED, "started", policy=core.policy.current().version)
+    await core.durable.launch(turn.segments)
+    timer = asyncio.create_task(_checkpoint_every(core, checkpoints), name="countersign-checkpoints")
+    try:
+        yield Running(core, turn, by_name, router)
+    finally:
+        timer.cancel()
+        await asyncio.gather(timer, return_exceptions=True)
+        await core.durable.stop()
+        await core.note(Kind.SERVICE_STOPPED, "stopped")
+        await _checkpoint(core, checkpoints)
+
+
+def parts_of(core: Core, router: Router, surfaces: Mapping[SurfaceName, ChatSurface]) -> Parts:
+    return Parts(
+        writer=core.writer,
+        audit=core.audit,
+        gateway=core.gateway,
+        durable=core.durable,
+        policy=core.policy.current,
+        directory=core.directory,
+        resolver=Resolver(core.directory, core.policy.roles_of, core.settings.person_key),
+        people=core.people,
+        tokens=core.tokens,
+        catalog=core.catalog,
+        models=router.model,
+        price=router.price,
+        tracing=core.tracing,
+        surfaces=surfaces,
+        clock=utc_now,
+    )
+
+
+def adapters(settings: Settings) -> dict[Adapter, Callable[[str], Model]]:
+    """The model adapters that are configured. An SDK that is not stays unimported."""
+    made: dict[Adapter, Callable[[str], Model]] = {}
+    if settings.anthropic is not None:
+        made[Adapter.ANTHROPIC] = _claude(settings.anthropic)
+    if settings.openai is not None:
+        made |= _openai(settings.openai)
+    return made
+
+
+def seed_demo(core: Core) -> None:
+    """The demo's customers and orders, once."""
+    for tenant in core.directory.tenants():
+        seed(core.business, tenant, utc_now())
+
+
+# -- adapters ----------------------------------------------------------------------------------------------------
+
+
+def _claude(access: ModelAccess) -> Callable[[str], Model]:
+    from bot.agent.claude import Claude
+
+    key = access.api_key.reveal() if access.api_key else ""
+    return lambda model: Claude(model, api_key=key, base_url=access.base_url)
+
+
+def _openai(access: ModelAccess) -> dict[Adapter, Callable[[str], Model]]:
+    from bot.agent.openai_model import OpenAIChat, OpenAIResponses
+
+    # A server of one's own may ask for no key; the SDK insists on some text.
+    key = access.api_key.reveal() if access.api_key else "none"
+    return {
+        Adapter.OPENAI: lambda model: OpenAIResponses(model, api_key=key, base_url=access.base_url),
+        Adapter.OPENAI_CHAT: lambda model: OpenAIChat(model, api_key=key, base_url=access.base_url),
+    }
+
+
+def _tracing(settings: Settings) -> NoTrace | Observing:
+    if settings.langfuse is None and settings.otlp is None:
+        return NoTrace()
+    from bot.agent.tracing import LangfuseTarget, OtelTracing, OtlpTarget
+
+    langfuse, otlp = settings.langfuse, settings.otlp
+    headers = otlp.headers.reveal() if otlp is not None and otlp.headers is not None else ""
+    return OtelTracing(
+        redact,
+        otlp=None if otlp is None else OtlpTarget(otlp.endpoint, _headers(headers)),
+        langfuse=None
+        if langfuse is None
+        else LangfuseTarget(langfuse.public_key, langfuse.secret_key.reveal(), langfuse.base_url or LANGFUSE_CLOUD),
+        service_name=settings.service_name,
+    )
+
+
+def _headers(text: str) -> dict[str, str]:
+    """``name=value,name=value``, as OTEL_EXPORTER_OTLP_HEADERS is written."""
+    pairs = (part.partition("=") for part in text.split(",") if "=" in part)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _tool_settings(settings: Settings) -> ToolSettings:
+    smtp, stripe = settings.smtp, settings.credentials.stripe_api_key
+    chosen = ToolSettings(
+        payments=PaymentsBackend.STRIPE if stripe else PaymentsBackend.EMBEDDED,
+        stripe_base=settings.stripe_api_base,
+        credentials=settings.credentials,
+    )
+    if smtp is None:
+        return chosen
+    encryption = {
+        SmtpSecurity.STARTTLS: Encryption.STARTTLS,
+        SmtpSecurity.TLS: Encryption.TLS,
+        SmtpSecurity.NONE: Encryption.NONE,
+    }[smtp.security]
+    return ToolSettings(
+        payments=chosen.payments,
+        stripe_base=chosen.stripe_base,
+        mail=MailBackend.SMTP,
+        mail_sender=smtp.sender,
+        smtp_host=smtp.host,
+        smtp_port=smtp.port,
+        smtp_encryption=encryption,
+        credentials=settings.credentials,
+    )
+
+
+# -- timers and reloads --------------------------------------------------------------------------------------------
+
+
+async def _checkpoint_every(core: Core, checkpoints: Checkpointer) -> None:
+    while True:
+        await _checkpoint(core, checkpoints)
+        await asyncio.sleep(CHECKPOINT_S)
+
+
+async def _checkpoint(core: Core, checkpoints: Checkpointer) -> None:
+    try:
+        await core.writer.read(checkpoints.write)
+    except (CheckpointError, StoreUnavailable) as error:
+        log.error("no checkpoint was written: %s", error)
+
+
+class _Reloads:
+    """Writes down every reload of policy and directory, and why one was rejected."""
+
+    core: Core | None = None
+
+    def policy(self, told: Policy | PolicyError) -> None:
+        if isinstance(told, PolicyError):
+            log.error("The policy was not reloaded; the one before it still holds.\n%s", told)
+            self._note(Kind.POLICY_REJECTED, "rejected", what="policy", problems=str(told)[:2000])
+        else:
+            log.info("policy reloaded: %s", told.version)
+            self._note(Kind.POLICY_RELOADED, "reloaded", what="policy", version=told.version)
+
+    def directory(self, told: DirectoryError | None) -> None:
+        if told is None:
+            self._note(Kind.POLICY_RELOADED, "reloaded", what="directory")
+        else:
+            log.error("The directory was not reloaded; the people before it still hold.\n%s", told)
+            self._note(Kind.POLICY_REJECTED, "rejected", what="directory", problems=str(told)[:2000])
+
+    def _note(self, kind: Kind, status: str, **detail: str) -> None:
+        """From any thread: the row is written in the background, the reload itself has happened."""
+        core = self.core
+        if core is None:
+            return
+        event = Event(kind=kind, tenant=None, occurred_at=utc_now(), status=status, detail=dict(detail))
+        # A directory is re-read in the middle of a decision, on the writer's own thread: never wait for it there.
+        threading.Thread(target=self._write, args=(core, event), name="countersign-note", daemon=True).start()
+
+    def _write(self, core: Core, event: Event) -> None:
+        try:
+            core.writer.run_blocking(lambda conn: core.audit.append(conn, [event]))
+        except StoreUnavailable as error:
+            log.error("%s could not be recorded: %s", event.kind.value, error)

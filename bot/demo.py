@@ -1,0 +1,200 @@
+"""`countersign demo`: the workspace page over a real service, on loopback, with the offline stand-in as its model.
+
+Knows what the page shows beside the chat and where that is kept; wiring is `bot.core`'s, the page is `bot.web`'s.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+import anyio.to_thread
+from sqlalchemy import func, select
+from sqlalchemy.engine import Connection
+
+from audit import checkpoint, query
+from audit.checkpoint import Checkpointer, CheckpointError
+from audit.faults import StoreUnavailable
+from audit.query import Row
+from audit.tables import AuditHead
+from audit.verify import verify
+from bot.agent.offline import Offline
+from bot.agent.routing import Router
+from bot.core import Core, running, seed_demo
+from bot.ports import Person
+from bot.web.chatlog import ChatLog
+from bot.web.data import AuditLine, AuditPage, ChainCheck, MailLine, RefundLine, ServiceState
+from bot.web.demo import demo_app
+from bot.web.serving import DemoServer, PortTaken, bind_loopback, hosts_of
+from bot.web.surface import DemoSurface
+from bot.web.workspace import DEMO, Workspace, load_workspace
+from policy.model import TenantId
+from policy.model_rules import Adapter, ModelName, Models
+from tools.business import customers, mail_that_left, orders, refunds
+from tools.gateway import Gateway
+from tools.money import from_minor
+
+TENANT: Final = TenantId("demo")
+PORT: Final = 8080
+TRIES: Final = 20
+
+
+async def run(core: Core, port: int | None, ready: Callable[[str], None]) -> None:
+    """Serve the demo until SIGINT or SIGTERM. `ready` is called with the address once it listens.
+
+    Raises:
+        PortTaken: the port that was asked for is taken (None: 8080, or the next free one).
+    """
+    sock = bind_loopback(port) if port is not None else _free()
+    seed_demo(core)
+    people = core.directory.people(TENANT)
+    workspace = load_workspace(people)
+    surface = DemoSurface(ChatLog(core.writer, TENANT), workspace)
+    token = secrets.token_urlsafe(24)
+    async with running(core, lambda _core: (surface,), offline_router()) as service:
+        app = demo_app(
+            service=service.turn,
+            surface=surface,
+            data=Data(core, workspace, {person.subject.sub: person for person in people}),
+            token=token,
+            hosts=hosts_of(sock),
+        )
+        server = DemoServer(app, surface.hub)
+        ready(f"http://127.0.0.1:{sock.getsockname()[1]}/?token={token}")
+        await server.serve(sockets=[sock])
+
+
+def offline_router() -> Router:
+    """Every turn goes to the stand-in, which costs nothing, whatever keys lie about."""
+    models = Models(
+        default=(ModelName(Adapter.OFFLINE, "offline"),),
+        routes={},
+        prices={},
+    )
+    return Router(models, {Adapter.OFFLINE: lambda _name: Offline()})
+
+
+def _free() -> socket.socket:
+    for port in range(PORT, PORT + TRIES):
+        try:
+            return bind_loopback(port)
+        except PortTaken:
+            continue
+    return bind_loopback(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Implements `bot.web.data.DemoData`."""
+
+    core: Core
+    workspace: Workspace
+    people: Mapping[str, Person]
+
+    async def mark(self) -> str:
+        heads = await self.core.writer.read(lambda conn: conn.execute(select(func.sum(AuditHead.seq))).scalar())
+        return str(heads)
+
+    async def state(self) -> ServiceState:
+        report = await self._gateway.kills(TENANT)
+        return ServiceState(model="offline stand-in", offline=True, stopped=report.active)
+
+    async def waiting(self) -> Mapping[str, int]:
+        found: dict[str, int] = {}
+        for member in self.workspace.members:
+            person = self.core.directory.by_account(member.account)
+            if person is None:
+                continue
+            who = await self.core.writer.read(
+                lambda conn, person=person: self.core.people.current(conn, TENANT, person.subject)
+            )
+            if who is not None:
+                found[member.user] = len(await self._gateway.waiting_for(who))
+        return found
+
+    async def audit(self, newest: int) -> AuditPage:
+        def unit(conn: Connection) -> AuditPage:
+            rows = query.query(conn, tenant=TENANT, newest=newest)
+            total = conn.execute(select(AuditHead.seq).where(AuditHead.tenant == TENANT)).scalar() or 0
+            return AuditPage(total=total, lines=tuple(self._line(row) for row in rows))
+
+        return await self.core.writer.read(unit)
+
+    async def mails(self) -> tuple[MailLine, ...]:
+        sent = await mail_that_left(self.core.business, TENANT)
+        return tuple(MailLine(mail.message_id, mail.sent_at, mail.to, mail.subject, mail.body) for mail in sent)
+
+    async def refunds(self) -> tuple[RefundLine, ...]:
+        return await self.core.business.read(_refunds)
+
+    async def verify(self) -> ChainCheck:
+        return await anyio.to_thread.run_sync(self._verify)
+
+    def _verify(self) -> ChainCheck:
+        """Against checkpoints of this very moment, so that the whole chain is proven, not all but its tail."""
+        core = self.core
+        try:
+            core.writer.read_blocking(Checkpointer(core.settings.checkpoints, core.keys.checkpoint).write)
+            lines = checkpoint.read(core.settings.checkpoints, core.keys.checkpoint.public_key())
+            report = verify(core.engine, lines)
+        except (CheckpointError, StoreUnavailable) as error:
+            return ChainCheck(intact=False, sentence=str(error))
+        sentences = " ".join(report.sentences())
+        if report.holds:
+            return ChainCheck(intact=True, sentence=f"{report.rows} rows, nothing altered or removed. {sentences}")
+        return ChainCheck(intact=False, sentence=sentences)
+
+    @property
+    def _gateway(self) -> Gateway:
+        return self.core.gateway
+
+    def _line(self, row: Row) -> AuditLine:
+        args = row.tool_args or {}
+        amount = f"{args['amount']} {args.get('currency', '')}".strip() if "amount" in args else None
+        return AuditLine(
+            seq=row.seq,
+            at=row.occurred_at,
+            who=self._name(row.actor_user_id),
+            kind=row.kind.value,
+            tool=row.tool_name,
+            amount=amount,
+            status=row.status,
+            approver=None
+            if row.hitl_approver is None
+            else ", ".join(self._name(sub) or sub for sub in row.hitl_approver.split(",")),
+            row_hash=row.row_hash,
+        )
+
+    def _name(self, sub: str | None) -> str | None:
+        person = self.people.get(sub or "")
+        return person.display_name if person is not None else sub
+
+
+def _refunds(conn: Connection) -> tuple[RefundLine, ...]:
+    wanted = (
+        select(refunds, customers.c.name)
+        .join(orders, (orders.c.tenant == refunds.c.tenant) & (orders.c.id == refunds.c.order_id))
+        .join(customers, (customers.c.tenant == orders.c.tenant) & (customers.c.id == orders.c.customer_id))
+        .where(refunds.c.tenant == TENANT, refunds.c.call_id != "")
+        .order_by(refunds.c.refunded_at.desc())
+        .limit(50)
+    )
+    return tuple(
+        RefundLine(
+            id=row.id,
+            at=row.refunded_at,
+            order_id=row.order_id,
+            customer=row.name,
+            amount=Decimal(from_minor(row.amount_minor, row.currency).text),
+            currency=row.currency,
+            reason=row.reason,
+        )
+        for row in conn.execute(wanted)
+    )
+
+
+__all__ = ["DEMO", "Data", "offline_router", "run"]
