@@ -9,6 +9,7 @@ import secrets
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from decimal import Decimal
 from typing import Final
 
@@ -31,9 +32,10 @@ from bot.web.data import AuditLine, AuditPage, ChainCheck, MailLine, RefundLine,
 from bot.web.demo import demo_app
 from bot.web.serving import DemoServer, PortTaken, bind_loopback, hosts_of
 from bot.web.surface import DemoSurface
-from bot.web.workspace import DEMO, Workspace, load_workspace
+from bot.web.workspace import Workspace, load_workspace
 from policy.model import TenantId
 from policy.model_rules import Adapter, ModelName, Models
+from tools.approvals import table
 from tools.business import customers, mail_that_left, orders, refunds
 from tools.gateway import Gateway
 from tools.money import from_minor
@@ -41,6 +43,7 @@ from tools.money import from_minor
 TENANT: Final = TenantId("demo")
 PORT: Final = 8080
 TRIES: Final = 20
+_HEAD = table(AuditHead)
 
 
 async def run(core: Core, port: int | None, ready: Callable[[str], None]) -> None:
@@ -96,7 +99,7 @@ class Data:
     people: Mapping[str, Person]
 
     async def mark(self) -> str:
-        heads = await self.core.writer.read(lambda conn: conn.execute(select(func.sum(AuditHead.seq))).scalar())
+        heads = await self.core.writer.read(lambda conn: conn.execute(select(func.sum(_HEAD.c.seq))).scalar())
         return str(heads)
 
     async def state(self) -> ServiceState:
@@ -109,24 +112,22 @@ class Data:
             person = self.core.directory.by_account(member.account)
             if person is None:
                 continue
-            who = await self.core.writer.read(
-                lambda conn, person=person: self.core.people.current(conn, TENANT, person.subject)
-            )
+            who = await self.core.writer.read(partial(self.core.people.current, tenant=TENANT, subject=person.subject))
             if who is not None:
                 found[member.user] = len(await self._gateway.waiting_for(who))
         return found
 
     async def audit(self, newest: int) -> AuditPage:
         def unit(conn: Connection) -> AuditPage:
-            rows = query.query(conn, tenant=TENANT, newest=newest)
-            total = conn.execute(select(AuditHead.seq).where(AuditHead.tenant == TENANT)).scalar() or 0
-            return AuditPage(total=total, lines=tuple(self._line(row) for row in rows))
+            page = query.query(conn, TENANT, limit=newest)
+            total = conn.execute(select(_HEAD.c.seq).where(_HEAD.c.tenant_id == TENANT)).scalar() or 0
+            return AuditPage(total=total, lines=tuple(self._line(row) for row in page.rows))
 
         return await self.core.writer.read(unit)
 
     async def mails(self) -> tuple[MailLine, ...]:
         sent = await mail_that_left(self.core.business, TENANT)
-        return tuple(MailLine(mail.message_id, mail.sent_at, mail.to, mail.subject, mail.body) for mail in sent)
+        return tuple(MailLine(mail.message_id, mail.sent_at, mail.recipient, mail.subject, mail.body) for mail in sent)
 
     async def refunds(self) -> tuple[RefundLine, ...]:
         return await self.core.business.read(_refunds)
@@ -195,6 +196,3 @@ def _refunds(conn: Connection) -> tuple[RefundLine, ...]:
         )
         for row in conn.execute(wanted)
     )
-
-
-__all__ = ["DEMO", "Data", "offline_router", "run"]

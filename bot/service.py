@@ -1,6 +1,6 @@
-"""`countersign serve`: the configured chats, health and metrics, until told to stop. Mounts no page: nobody signs in yet.
+"""`countersign serve`: the configured chats, health and metrics, until told to stop.
 
-Knows sockets, signals and routes; wiring is `bot.core`'s.
+Knows sockets, signals and routes; wiring is `bot.core`'s. Mounts no page: nobody can sign in yet.
 """
 
 from __future__ import annotations
