@@ -61,8 +61,10 @@ BEGIN
     ) THEN
         RETURN NEW;
     END IF;
-    IF TG_OP = 'INSERT' AND NEW.seq = 0 AND NOT EXISTS (
-        SELECT 1 FROM agent_audit_log WHERE tenant_id = NEW.tenant_id
+    -- Where the head is there already, the primary key refuses this one; two first writers may meet.
+    IF TG_OP = 'INSERT' AND NEW.seq = 0 AND (
+        EXISTS (SELECT 1 FROM audit_head WHERE tenant_id = NEW.tenant_id)
+        OR NOT EXISTS (SELECT 1 FROM agent_audit_log WHERE tenant_id = NEW.tenant_id)
     ) THEN
         RETURN NEW;
     END IF;

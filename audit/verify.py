@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -216,10 +217,14 @@ def _scan_all(address: str, chains: Sequence[Stretch], processes: int) -> list[B
     total = sum(chain.last for chain in chains)
     shares = _shares(chains, max(1, min(processes, total // WORTH_A_PROCESS)))
     helpers = [(share, _start(address, share)) for share in shares[1:]]
-    breaks = scan(address, shares[0])
-    for share, helper in helpers:
-        breaks += _finish(address, share, helper)
-    return breaks
+    try:
+        breaks = scan(address, shares[0])
+        for share, helper in helpers:
+            breaks += _finish(address, share, helper)
+        return breaks
+    finally:
+        for _, helper in helpers:
+            _end(helper)
 
 
 def _shares(chains: Sequence[Stretch], parts: int) -> list[list[Stretch]]:
@@ -244,29 +249,34 @@ def _start(address: str, share: Sequence[Stretch]) -> subprocess.Popen[str] | No
     job = {"address": address, "stretches": [{"tenant": s.tenant, "first": s.first, "last": s.last} for s in share]}
     home = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, (home, os.environ.get("PYTHONPATH"))))
-    try:
-        helper = subprocess.Popen(
-            [sys.executable, "-P", "-m", "audit.scan"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "PYTHONPATH": path},
-        )
-        if helper.stdin is not None:
-            with helper.stdin as question:
-                json.dump(job, question)
-    except OSError:
-        return None
-    return helper
+    with tempfile.TemporaryFile("w+") as question:  # it may hold a password, so it is no argument
+        json.dump(job, question)
+        question.seek(0)
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-P", "-m", "audit.scan"],
+                stdin=question,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+        except OSError:
+            return None
 
 
 def _finish(address: str, share: Sequence[Stretch], helper: subprocess.Popen[str] | None) -> list[Break]:
     """The helper's breaks; where it could not run, its share is scanned here."""
-    if helper is None or helper.stdout is None:
+    if helper is None:
         return scan(address, share)
-    with helper.stdout as answer:
-        text = answer.read()
-    if helper.wait() != 0:
+    answer, _ = helper.communicate()
+    if helper.returncode != 0:
         return scan(address, share)
-    return [Break(item["tenant"], item["seq"], What(item["what"]), item["why"]) for item in json.loads(text)]
+    return [Break(item["tenant"], item["seq"], What(item["what"]), item["why"]) for item in json.loads(answer)]
+
+
+def _end(helper: subprocess.Popen[str] | None) -> None:
+    """Leaves no process behind when the scan here failed."""
+    if helper is not None and helper.poll() is None:
+        helper.kill()
+        helper.communicate()
