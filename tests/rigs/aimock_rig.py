@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -11,13 +10,13 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
+
+import httpx2
 
 RIGS = Path(__file__).parent
 CLI = RIGS / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
@@ -43,13 +42,11 @@ class Aimock:
 
     def journal(self) -> list[dict[str, Any]]:
         """Every request since the last `forget`, oldest first, as aimock kept it."""
-        with urllib.request.urlopen(f"{self.base}/__aimock/journal", timeout=10) as answer:
-            kept = json.load(answer)
-        return list(kept["entries"] if isinstance(kept, dict) else kept)
+        kept: list[dict[str, Any]] = httpx2.get(f"{self.base}/__aimock/journal", timeout=10).json()
+        return kept
 
     def forget(self) -> None:
-        request = urllib.request.Request(f"{self.base}/__aimock/journal", method="DELETE")
-        urllib.request.urlopen(request, timeout=10).close()
+        httpx2.post(f"{self.base}/__aimock/reset/journal", timeout=10).raise_for_status()
 
 
 @contextmanager
@@ -90,7 +87,7 @@ def _wait(process: subprocess.Popen[bytes], rig: Aimock, said: TextIO) -> None:
             raise RuntimeError(f"aimock did not start:\n{said.read()}")
         try:
             rig.journal()
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
+        except httpx2.TransportError:
             time.sleep(0.05)
         else:
             return

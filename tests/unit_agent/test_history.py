@@ -98,8 +98,8 @@ def test_a_call_whose_result_was_never_noted_claims_nothing() -> None:
 
 
 def test_a_server_that_numbers_its_calls_anew_gets_ids_that_differ() -> None:
-    once = [AssistantSaid("", (ToolCall("call_0", "crm_read", {}),)), ToolReturned("call_0", "first")]
-    twice = [AssistantSaid("", (ToolCall("call_0", "crm_read", {}),)), ToolReturned("call_0", "second")]
+    once: list[Message] = [AssistantSaid("", (ToolCall("call_0", "crm_read", {}),)), ToolReturned("call_0", "first")]
+    twice: list[Message] = [AssistantSaid("", (ToolCall("call_0", "crm_read", {}),)), ToolReturned("call_0", "second")]
     healed = whole([UserSaid("1"), *once, *twice])
     assert healed[2] == ToolReturned("call_0", "first")
     assert healed[4] == ToolReturned("call_0_2", "second")
