@@ -22,6 +22,7 @@ from audit.event import Event, Kind
 from audit.faults import StoreUnavailable
 from audit.store import AuditStore
 from audit.writer import Writer, make_engine
+from bot.agent.offline import Offline
 from bot.agent.routing import Router
 from bot.agent.spans import NoTrace, Tracing
 from bot.durable import Durable
@@ -207,8 +208,11 @@ def parts_of(core: Core, router: Router, surfaces: Mapping[SurfaceName, ChatSurf
 
 
 def adapters(settings: Settings) -> dict[Adapter, Callable[[str], Model]]:
-    """The model adapters that are configured. An SDK that is not stays unimported."""
-    made: dict[Adapter, Callable[[str], Model]] = {}
+    """The model adapters that are configured. An SDK that is not stays unimported.
+
+    The offline stand-in needs no key: it serves where models.yaml names it, which the shipped file does not.
+    """
+    made: dict[Adapter, Callable[[str], Model]] = {Adapter.OFFLINE: lambda _name: Offline()}
     if settings.anthropic is not None:
         made[Adapter.ANTHROPIC] = _claude(settings.anthropic)
     if settings.openai is not None:
