@@ -330,10 +330,13 @@ class _Run:
         self.hands.trace.at_the_door(tuple(wish.call_id for wish in wishes))
         outcomes = await self.hands.propose(Wishes(wishes, prose, loaded.exposures, _str(asked, "model"), self.cost))
         ended = self.hands.clock()
+        offered = {offer.name for offer in self.hands.tools}
         told: list[Told] = []
         for wish, outcome in zip(wishes, outcomes, strict=True):
             one = tell(outcome, wish.tool, self.spot, self.hands.read)
-            self.hands.trace.tool(ToolUse(wish.call_id, wish.tool, one.status, begun, ended))
+            # A name that nobody offered is free text by the model.
+            name = wish.tool if wish.tool in offered else "unknown_tool"
+            self.hands.trace.tool(ToolUse(wish.call_id, name, one.status, begun, ended))
             told.append(one)
         told.extend(not_run(f"Not run: at most {most} calls in one answer.") for _ in calls[most:])
         return told
