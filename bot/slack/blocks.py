@@ -86,7 +86,7 @@ def draw(card: Card, mentioned: Sequence[str] = (), *, buttons: bool = True) -> 
             drawn, passages = _item(item, budget, buttons)
             blocks += [{"type": "divider"}, *drawn]
             pages += [page for passage in passages for page in _pages(item, passage)]
-        sheets.append(Sheet(tuple(blocks), escape(card.summary)))
+        sheets.append(Sheet(tuple(blocks), escape(card.summary) or "Approval"))
     return Drawing(tuple(sheets), tuple(pages))
 
 
@@ -240,7 +240,7 @@ def _pages(item: Item, passage: _Passage) -> list[Sheet]:
     for number, text in enumerate(texts, start=1):
         part = f"part {number} of {len(texts)}"
         title = f"{passage.label[:150]}, {part} ({len(passage.text):,} characters in all)"
-        body: Json = {"type": "rich_text_preformatted", "elements": [_text(piece) for piece in chunks(text, _ELEMENT)]}
+        body: Json = {"type": "rich_text_preformatted", "elements": _texts(text)}
         about = _section([_text(title, bold=True), _text(f"\n{headline}, version {item.revision}")])
         sheets.append(Sheet((_rich(about, body),), escape(title)))
     return sheets
@@ -270,17 +270,16 @@ def _facts(facts: Sequence[Fact]) -> list[Block]:
 
 
 def _draft(draft: Draft) -> Block:
-    head: list[Json] = [_text("To: ", bold=True), _text(visible(draft.to))]
-    head += [_text("\nSubject: ", bold=True), _text(visible(draft.subject))]
+    head: list[Json] = [_text("To: ", bold=True), *_texts(visible(draft.to))]
+    head += [_text("\nSubject: ", bold=True), *_texts(visible(draft.subject))]
     for name in draft.attachments:
-        head += [_text("\nAttachment: ", bold=True), _text(visible(name))]
-    pieces: list[Json] = [_text(piece) for piece in chunks(visible(draft.body), _ELEMENT)]
-    return _rich(_section(head), {"type": "rich_text_preformatted", "elements": pieces})
+        head += [_text("\nAttachment: ", bold=True), *_texts(visible(name))]
+    return _rich(_section(head), {"type": "rich_text_preformatted", "elements": _texts(visible(draft.body))})
 
 
 def _quote(quote: Quote) -> Block:
-    pieces: list[Json] = [_text(piece) for piece in chunks(visible(quote.text), _ELEMENT)]
-    return _rich(_section([_text(_label(quote), bold=True)]), {"type": "rich_text_quote", "elements": pieces})
+    label = _section([_text(_label(quote), bold=True)])
+    return _rich(label, {"type": "rich_text_quote", "elements": _texts(visible(quote.text))})
 
 
 def _label(quote: Quote) -> str:
@@ -316,13 +315,13 @@ def _timed(text: str) -> list[Json]:
         except ValueError:
             continue
         if match.start() > position:
-            elements.append(_text(text[position : match.start()]))
+            elements += _texts(text[position : match.start()])
         fallback = f"{moment:%Y-%m-%d %H:%M} UTC"
         shown = "{date_short_pretty} {time}"
         elements.append({"type": "date", "timestamp": int(moment.timestamp()), "format": shown, "fallback": fallback})
         position = match.end()
     if position < len(text) or not elements:
-        elements.append(_text(text[position:]))
+        elements += _texts(text[position:])
     return elements
 
 
@@ -335,6 +334,10 @@ def _text(text: str, *, bold: bool = False) -> Json:
     if bold:
         element["style"] = {"bold": True}
     return element
+
+
+def _texts(text: str) -> list[Json]:
+    return [_text(piece) for piece in chunks(text, _ELEMENT)]
 
 
 def _section(elements: Sequence[Json]) -> Json:

@@ -66,7 +66,9 @@ def test_scopes_are_those_of_the_methods_called_and_the_events_handled(manifest:
 def test_every_method_named_in_the_code_is_on_the_list() -> None:
     named: set[str] = set()
     for path in (ROOT / "bot" / "slack").glob("*.py"):
-        named |= set(re.findall(r'"((?:agents|assistant|auth|chat|conversations|users|views)\.[A-Za-z.]+)"', path.read_text()))
+        named |= set(
+            re.findall(r'"((?:agents|assistant|auth|chat|conversations|users|views)\.[A-Za-z.]+)"', path.read_text())
+        )
     assert named == calls.JSON_METHODS | calls.FORM_METHODS
 
 
