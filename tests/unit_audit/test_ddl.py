@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from sqlalchemy import text
@@ -12,8 +13,14 @@ from sqlalchemy.exc import DBAPIError
 from audit import ddl
 from audit.event import Event
 from audit.store import AuditStore
+from audit.tables import AuditRow
 from audit.verify import verify
 from audit.writer import Writer, make_engine
+
+
+def run(conn: Connection, statement: str) -> None:
+    conn.execute(text(statement))
+
 
 REFUSED = [
     "UPDATE agent_audit_log SET status = 'x'",
@@ -48,7 +55,7 @@ def test_rows_and_heads_are_not_changed(filled: Writer, statement: str) -> None:
 
 def copy_of(source: int, /, **columns: str) -> str:
     """An INSERT of row `source` again, some columns changed."""
-    names = list(ddl.AuditRow.model_fields)
+    names = list(AuditRow.model_fields)
     values = ", ".join(columns.get(name, name) for name in names)
     return f"INTO agent_audit_log ({', '.join(names)}) SELECT {values} FROM agent_audit_log WHERE seq = {source}"
 
@@ -120,7 +127,7 @@ def test_the_service_role_can_append_and_read_and_nothing_else(
     engine = make_engine(owner.url.set(username=role))
     writer = Writer(engine)
     for number in range(3):
-        writer.run_blocking(lambda conn, number=number: store.append(conn, [event(number)]))
+        writer.run_blocking(partial(store.append, events=[event(number)]))
     assert verify(engine).holds
     assert writer.read_blocking(lambda conn: conn.execute(text("SELECT count(*) FROM agent_calls")).scalar()) == 3
     for statement in (
@@ -135,7 +142,7 @@ def test_the_service_role_can_append_and_read_and_nothing_else(
         "SET session_replication_role = replica",
     ):
         with pytest.raises(DBAPIError, match=r"permission denied|must be owner"):
-            writer.run_blocking(lambda conn, statement=statement: conn.execute(text(statement)))
+            writer.run_blocking(partial(run, statement=statement))
 
     def shadow(conn: Connection) -> None:
         """A temporary table of the same name must not lead the functions of the owner astray."""

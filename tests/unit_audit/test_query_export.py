@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_pages_join_without_gap_or_overlap(filled: Writer) -> None:
     seen: list[int] = []
     page = Page((), None)
     while True:
-        page = filled.read_blocking(lambda conn, page=page: query(conn, "demo", before=page.before, limit=2))
+        page = filled.read_blocking(partial(query, tenant="demo", before=page.before, limit=2))
         seen += [row.seq for row in page.rows]
         if page.before is None:
             break

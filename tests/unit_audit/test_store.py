@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -99,7 +100,7 @@ async def test_32_writers_leave_no_gap(writer: Writer, store: AuditStore, event:
 
     async def decisions(tenant: str) -> None:
         for number in range(5):
-            await writer.run(lambda conn, number=number: store.append(conn, [event(number, tenant)]))
+            await writer.run(partial(store.append, events=[event(number, tenant)]))
 
     async def notes(tenant: str) -> None:
         for number in range(5):
@@ -107,7 +108,7 @@ async def test_32_writers_leave_no_gap(writer: Writer, store: AuditStore, event:
 
     await asyncio.gather(*(work(tenant) for work in (decisions, notes) for tenant in ("a", "b") for _ in range(8)))
     for tenant in ("a", "b"):
-        assert await writer.read(lambda conn, tenant=tenant: seqs(conn, tenant)) == list(range(1, 121))
+        assert await writer.read(partial(seqs, tenant=tenant)) == list(range(1, 121))
     assert verify(writer.engine).holds
 
 

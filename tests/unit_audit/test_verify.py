@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import audit.verify
 from audit import ddl
 from audit.event import Event
 from audit.rows import Stretch
-from audit.scan import BREAKS, What
+from audit.scan import BREAKS, Break, What, scan
 from audit.store import AuditStore
 from audit.verify import verify
 from audit.writer import Writer
@@ -36,7 +37,7 @@ def unguarded(*statements: str) -> Callable[[Connection], None]:
 @pytest.fixture
 def filled(writer: Writer, store: AuditStore, event: Callable[..., Event]) -> Writer:
     for tenant in ("a", "b", "c"):
-        writer.run_blocking(lambda conn, tenant=tenant: store.append(conn, [event(n, tenant) for n in range(101)]))
+        writer.run_blocking(partial(store.append, events=[event(n, tenant) for n in range(101)]))
     return writer
 
 
@@ -100,9 +101,7 @@ def test_an_empty_log_holds(writer: Writer) -> None:
 def test_rows_written_meanwhile_wait_for_the_next_time(
     filled: Writer, store: AuditStore, event: Callable[..., Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scan = audit.verify.scan
-
-    def while_it_runs(address: str, stretches: list[Stretch]) -> list[audit.verify.Break]:
+    def while_it_runs(address: str, stretches: list[Stretch]) -> list[Break]:
         filled.run_blocking(lambda conn: store.append(conn, [event(500, "a")]))
         return scan(address, stretches)
 

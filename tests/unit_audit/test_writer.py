@@ -158,7 +158,7 @@ async def test_a_full_disk_fails_the_unit_in_words_and_keeps_what_was_committed(
     def big(conn: Connection) -> None:
         conn.execute(text("INSERT INTO t (filler) VALUES (:filler)"), {"filler": "x" * 500_000})
 
-    await small.run(lambda conn: conn.execute(text("INSERT INTO t VALUES (1, 'kept')")) and None)
+    await small.run(lambda conn: conn.execute(text("INSERT INTO t VALUES (1, 'kept')")))
     limit_pages(small, 20)
     results = await asyncio.gather(*(small.run(big) for _ in range(5)), return_exceptions=True)
     assert all(isinstance(result, StoreUnavailable) and "is full" in str(result) for result in results)
