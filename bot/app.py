@@ -64,7 +64,7 @@ def demo(settings: Settings, port: int | None, ready: Callable[[str], None]) -> 
     with _sentences():
         migrate(settings)
         with _core(settings) as core, contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(demo_workspace.run(core, port, ready))
+            asyncio.run(demo_workspace.serve_demo(core, port, ready))
 
 
 def migrate(settings: Settings) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ import secrets
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 import anyio.to_thread
@@ -46,7 +46,7 @@ TRIES: Final = 20
 _HEAD = table(AuditHead)
 
 
-async def run(core: Core, port: int | None, ready: Callable[[str], None]) -> None:
+async def serve_demo(core: Core, port: int | None, ready: Callable[[str], None]) -> None:
     """Serve the demo until SIGINT or SIGTERM. `ready` is called with the address once it listens.
 
     Raises:

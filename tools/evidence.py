@@ -14,6 +14,7 @@ from tools.approvals import HeldCall, Vote, approver_names
 from tools.held import BlockReason, PressRequest, TurnContext
 from tools.spec import Args, Tool, ToolResult
 
+
 def auditable(tool: Tool | None, arguments: Args | None) -> Mapping[str, Json] | None:
     """Arguments as the audit may keep them: raw texts replaced by their length and sha256 (invariant 11)."""
     if arguments is None:

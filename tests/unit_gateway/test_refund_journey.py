@@ -35,7 +35,8 @@ async def test_one_approval_refunds_once(house: House) -> None:
     done = await house.now(view.held_id)
     assert (done.status, done.effect) == (ApprovalStatus.APPROVED, EffectState.DONE)
     assert [amount for _, amount in house.refunds()] == [4200]
-    assert done.result is not None and "42.00 USD" in done.result
+    assert done.result is not None
+    assert "42.00 USD" in done.result
     again = await house.gateway.execute(view.tenant, view.held_id, view.revision, house.token_for(view))
     assert again.effect is EffectState.DONE
     assert len(house.refunds()) == 1
@@ -94,7 +95,8 @@ async def refund_and_mail(house: House) -> tuple[Held, Held]:
             ),
         ],
     )
-    assert isinstance(mail, Held) and isinstance(refund, Held)
+    assert isinstance(mail, Held)
+    assert isinstance(refund, Held)
     return refund, mail
 
 
@@ -118,7 +120,8 @@ async def test_refund_rejected_mail_approved_nothing_is_sent(house: House) -> No
     await house.settle()
     ended = await house.now(mail.view.held_id)
     assert ended.status is ApprovalStatus.VOIDED
-    assert ended.reason is not None and "was rejected" in ended.reason
+    assert ended.reason is not None
+    assert "was rejected" in ended.reason
     assert house.mails() == []
     assert (await house.press("lee", mail.view)).result is PressResult.LATE
 
@@ -135,7 +138,8 @@ async def test_a_mail_whose_refund_was_refused_in_the_same_answer_is_not_held(ho
         ],
     )
     assert isinstance(refund, Blocked)
-    assert isinstance(mail, Blocked) and mail.reason in (BlockReason.PRESUPPOSES,)
+    assert isinstance(mail, Blocked)
+    assert mail.reason == BlockReason.PRESUPPOSES
 
 
 async def test_withdrawing_is_the_requesters_alone(house: House) -> None:
@@ -168,7 +172,8 @@ async def test_one_reminder_then_expiry_then_ask_again(house: House) -> None:
     assert (await house.now(view.held_id)).status is ApprovalStatus.EXPIRED
     again = await house.again(view)
     assert isinstance(again, Held), again
-    assert again.view.held_id != view.held_id and again.view.digest != view.digest
+    assert again.view.held_id != view.held_id
+    assert again.view.digest != view.digest
     await house.press("ann", again.view)
     await house.settle()
     assert len(house.refunds()) == 1
@@ -186,7 +191,8 @@ async def test_a_write_keeps_before_and_after(house: House) -> None:
     outcome = await house.ask("sam", "crm.write", customer_id="C-1007", field="phone", value="+1 206 555 0199")
     assert isinstance(outcome, Executed)
     ((detail,),) = house.audit("detail", where="kind='tool.executed'")
-    assert "+1 206 555 0107" in str(detail) and "+1 206 555 0199" in str(detail)
+    assert "+1 206 555 0107" in str(detail)
+    assert "+1 206 555 0199" in str(detail)
 
 
 async def test_proposing_the_same_call_twice_holds_it_once(house: House) -> None:
@@ -196,7 +202,8 @@ async def test_proposing_the_same_call_twice_holds_it_once(house: House) -> None
     )
     (first,) = await house.gateway.propose(turn, [call])
     (second,) = await house.gateway.propose(turn, [call])
-    assert isinstance(first, Held) and isinstance(second, Held)
+    assert isinstance(first, Held)
+    assert isinstance(second, Held)
     assert first.view.held_id == second.view.held_id
     assert house.rows("SELECT count(*) FROM held_call") == [(1,)]
     assert len(house.queue.notices) == 1
