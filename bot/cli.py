@@ -11,11 +11,13 @@ import getpass
 import importlib
 import importlib.metadata
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, TypeVar, assert_never
 
 import typer
 
+from audit.faults import spoken
 from bot import cli_audit, cli_policy
 from bot.console import DEMO_HOME, DONE, FOUND, WRONG_USE, AsJson, Demo, Shell, Tenant, answering, settings_of
 from bot.settings import for_demo, read
@@ -68,7 +70,7 @@ def demo(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="8080, or the next free one.")] = None,
 ) -> None:
     """The demo workspace on this machine: no keys, no accounts, nothing leaves."""
-    with answering(as_json=False) as shell:
+    with answering(as_json=False) as shell, _starting(shell):
         from bot import app as service
         from bot.web.serving import PortTaken
 
@@ -86,7 +88,7 @@ def demo(
 @app.command()
 def serve() -> None:
     """Serve the configured chats until told to stop."""
-    with answering(as_json=False):
+    with answering(as_json=False) as shell, _starting(shell):
         settings = read(os.environ)
         from bot import app as service
 
@@ -96,7 +98,7 @@ def serve() -> None:
 @app.command()
 def migrate(as_json: AsJson = False) -> None:
     """Bring the database up to date, and make the keys that are missing. Safe to run again."""
-    with answering(as_json) as shell:
+    with answering(as_json) as shell, _starting(shell):
         settings = read(os.environ)
         from bot import app as service
 
@@ -116,7 +118,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Report every missing setting, bad file and unsafe channel at once."""
-    with answering(as_json) as shell:
+    with answering(as_json) as shell, _starting(shell):
         from bot import checkup
 
         seen = checkup.examine(os.environ)
@@ -142,7 +144,7 @@ def check(
 @app.command()
 def kill(words: ScopeWords = None, tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) -> None:
     """Stop everything, an organisation, a tool or a person. Without a scope: show what would stop, change nothing."""
-    with answering(as_json) as shell:
+    with answering(as_json) as shell, _starting(shell):
         if not words:
             report = _stop(shell, None, "", tenant, demo)
             return _show_stops(shell, report, "Nothing was stopped. `countersign kill all REASON` would stop:")
@@ -158,7 +160,7 @@ def kill(words: ScopeWords = None, tenant: Tenant = None, demo: Demo = False, as
 @app.command()
 def resume(words: ScopeWords = None, tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) -> None:
     """Lift a stop. Nothing runs by itself: what was stopped needs a fresh press."""
-    with answering(as_json) as shell:
+    with answering(as_json) as shell, _starting(shell):
         scope, rest = _scope(shell, words or [])
         if rest:
             shell.fail("A resume takes a scope and nothing else. Nothing was changed.", WRONG_USE)
@@ -175,7 +177,7 @@ def resume(words: ScopeWords = None, tenant: Tenant = None, demo: Demo = False, 
 @app.command()
 def status(tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) -> None:
     """Whether anything is stopped, what waits and what is under way. Exit status 1: something is stopped."""
-    with answering(as_json) as shell:
+    with answering(as_json) as shell, _starting(shell):
 
         async def look(operator: Operator) -> KillReport:
             return await operator.gateway.kills(_tenant(shell, operator, tenant))
@@ -188,7 +190,7 @@ def status(tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) -
 @app.command()
 def pending(tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) -> None:
     """Every request that waits for an approval. Exit status 1: none does."""
-    with answering(as_json) as shell:
+    with answering(as_json) as shell, _starting(shell):
 
         async def look(operator: Operator) -> list[HeldView]:
             name = _tenant(shell, operator, tenant)
@@ -201,7 +203,10 @@ def pending(tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) 
             shell.json([_view(view) for view in views])
         else:
             columns = ("id", "request", "asked by", "approvals", "waits for", "expires")
-            shell.table(columns, [_line(view) for view in views])
+            if not views:
+                shell.say("Nothing waits for an approval.")
+            else:
+                shell.table(columns, [_line(view) for view in views])
         raise typer.Exit(DONE if views else FOUND)
 
 
@@ -314,6 +319,18 @@ def _show_stops(shell: Shell, report: KillReport, first: str) -> None:
 
 
 # --- what they stand on -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def _starting(shell: Shell) -> Iterator[None]:
+    """What did not start says so in its sentence. Imported late: see the top of this file."""
+    from bot import app as service
+
+    try:
+        with spoken():
+            yield
+    except service.AppError as error:
+        shell.fail(str(error))
 
 
 def _operate(work: Callable[[Operator], Awaitable[T]], demo: bool) -> T:

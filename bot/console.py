@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -26,6 +26,7 @@ from bot.settings import Settings, SettingsError, for_demo, read
 from policy.model import Json
 from policy.rules import PolicyError
 
+WIDE = 240
 DONE, FOUND, WRONG_USE = 0, 1, 2
 """Exit statuses: done; found something, or could not; called wrongly."""
 
@@ -35,8 +36,8 @@ class Shell:
     """Where a command answers. With `as_json` standard output holds one JSON document and nothing else."""
 
     as_json: bool = False
-    out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=True))
-    err: Console = field(default_factory=lambda: Console(stderr=True, highlight=False, soft_wrap=True))
+    out: Console = field(default_factory=lambda: _console(sys.stdout))
+    err: Console = field(default_factory=lambda: _console(sys.stderr))
 
     def say(self, text: str, style: str = "") -> None:
         """A sentence for people. Under --json it goes to standard error. `text` is never markup."""
@@ -53,7 +54,9 @@ class Shell:
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
         """The answer for people. Cells are text, never markup: they may hold what strangers wrote."""
-        table = Table(*columns, title=escape(title) or None, title_justify="left", box=None, pad_edge=False)
+        table = Table(title=escape(title) or None, title_justify="left", box=None, pad_edge=False)
+        for column in columns:
+            table.add_column(column, overflow="fold")
         for row in rows:
             table.add_row(*(Text(printable(cell)) for cell in row))
         self.out.print(table)
@@ -72,6 +75,12 @@ class Shell:
         with Progress(*columns, console=self.err, transient=True) as bar:
             task = bar.add_task(escape(what), total=total)
             yield lambda done: bar.update(task, completed=done)
+
+
+def _console(file: TextIO) -> Console:
+    """As wide as the terminal; without one, wide enough that `grep` finds a row on one line."""
+    width = None if file.isatty() or "COLUMNS" in os.environ else WIDE
+    return Console(file=file, width=width, highlight=False, soft_wrap=True)
 
 
 def printable(text: str) -> str:
