@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -19,6 +19,9 @@ from bot.agent.history import without_tools
 from bot.agent.results import Told, event_for, not_run, sentence_for, tell
 from bot.agent.spans import Chat, Finished, ToolUse, TurnTrace
 from bot.agent.spotlight import Spotlight
+from bot.agent.steps import Step as Step
+from bot.agent.steps import StepResult as StepResult
+from bot.agent.steps import listed, number, word
 from bot.agent.transcript import Entry, Heard, Transcript, heard
 from bot.ports import (
     AssistantSaid,
@@ -35,13 +38,6 @@ from bot.ports import (
 )
 from policy.model import Json
 from tools.held import HeldView, Outcome
-
-StepResult: TypeAlias = Mapping[str, Json]
-"""What a step remembers: places, ids, numbers and closed words. Never text (invariant 11)."""
-
-Step: TypeAlias = Callable[[str, Callable[[], Awaitable[StepResult]]], Awaitable[StepResult]]
-"""Runs a step once and remembers its result under its name. After a crash a step may run again before it was
-remembered: every step here finds what it wrote and does not write, ask or propose a second time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,15 +202,15 @@ class _Run:
 
     async def run(self, opening: tuple[Heard, ...]) -> SegmentResult:
         opened = await self.hands.step("open", lambda: self._open(opening))
-        self.started = datetime.fromisoformat(_str(opened, "at"))
+        self.started = datetime.fromisoformat(word(opened, "at"))
         for n in range(1, self.hands.bounds.steps + 1):
             asked = await self.hands.step(f"model.{n}", lambda n=n: self._ask(n))  # type: ignore[misc]  # bound now
             self._count(asked)
-            ending = _str(asked, "ending")
+            ending = word(asked, "ending")
             if ending:
                 return await self._finish(Ending(ending), asked, n)
             did = await self.hands.step(f"tools.{n}", lambda n=n, a=asked: self._use(n, a))  # type: ignore[misc]
-            self.held.extend(_strs(did, "held"))
+            self.held.extend(map(str, listed(did, "held")))
         asked = await self.hands.step("stop", lambda: self._stop(Ending.OUT_OF_STEPS, "stop"))
         return await self._finish(Ending.OUT_OF_STEPS, asked, self.hands.bounds.steps)
 
@@ -304,7 +300,7 @@ class _Run:
         before = await self.transcript.written(self.at.turn_id, self.at.segment, step)
         if before is not None:
             return before.note
-        answer = await self.transcript.at(_int(asked, "seq"))
+        answer = await self.transcript.at(number(asked, "seq"))
         calls = answer.calls if isinstance(answer, AssistantSaid) else ()
         if not calls:
             return {"held": []}  # erased meanwhile: there is nothing left to do
@@ -328,7 +324,7 @@ class _Run:
         loaded = await self.transcript.load(self.hands.bounds.window)
         begun = self.hands.clock()
         self.hands.trace.at_the_door(tuple(wish.call_id for wish in wishes))
-        outcomes = await self.hands.propose(Wishes(wishes, prose, loaded.exposures, _str(asked, "model"), self.cost))
+        outcomes = await self.hands.propose(Wishes(wishes, prose, loaded.exposures, word(asked, "model"), self.cost))
         ended = self.hands.clock()
         offered = {offer.name for offer in self.hands.tools}
         told: list[Told] = []
@@ -360,22 +356,15 @@ class _Run:
     # --- outside steps: from step results alone ---------------------------------------------------------
 
     def _count(self, asked: StepResult) -> None:
-        numbers = asked.get("usage")
-        if isinstance(numbers, Sequence) and not isinstance(numbers, str):
-            read, wrote, cached, stored = (n if isinstance(n, int) else 0 for n in numbers)
-            self.usage = replace(
-                self.usage,
-                input_tokens=self.usage.input_tokens + read,
-                output_tokens=self.usage.output_tokens + wrote,
-                cache_read_tokens=self.usage.cache_read_tokens + cached,
-                cache_write_tokens=self.usage.cache_write_tokens + stored,
-            )
-        self.cost += Decimal(_str(asked, "cost") or "0")
-        if model := _str(asked, "model"):
+        counted = [n if isinstance(n, int) else 0 for n in listed(asked, "usage")]
+        if counted:
+            self.usage = Usage(*map(sum, zip(astuple(self.usage), counted, strict=True)))
+        self.cost += Decimal(word(asked, "cost") or "0")
+        if model := word(asked, "model"):
             self.models[model] = None
 
     async def _finish(self, ending: Ending, asked: StepResult, steps: int) -> SegmentResult:
-        seq = _int(asked, "seq")
+        seq = number(asked, "seq")
         text = await self.transcript.text(seq)
         loaded = await self.transcript.load(self.hands.bounds.window)
         done = Finished(self.started, self.hands.clock(), ending.value, self.usage, self.cost, steps)
@@ -390,20 +379,5 @@ class _Run:
             models=tuple(self.models),
             steps=steps,
             exposures=loaded.exposures,
-            findings=tuple(_strs(asked, "findings")),
+            findings=tuple(map(str, listed(asked, "findings"))),
         )
-
-
-def _str(result: StepResult, key: str) -> str:
-    value = result.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def _int(result: StepResult, key: str) -> int:
-    value = result.get(key)
-    return value if isinstance(value, int) else 0
-
-
-def _strs(result: StepResult, key: str) -> list[str]:
-    value = result.get(key)
-    return [str(item) for item in value] if isinstance(value, Sequence) and not isinstance(value, str) else []
