@@ -6,18 +6,15 @@ The half of the gateway that no effect passes through.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from functools import partial
 
 from sqlalchemy.engine import Connection
 
-from audit.event import Event, Kind
-from policy.guardrails import locked_until
+from audit.event import Event
 from policy.model import Principal, Subject, TenantId
-from tools import approvals, deadlines, holding, limits, stops, views
+from tools import approvals, deadlines, stops, views
 from tools.door import Door
 from tools.held import HeldView, KillReport, Scope
-from tools.holding import MINUTE
 
 
 class Desk:
@@ -37,9 +34,6 @@ class Desk:
             by_tenant.setdefault(event.tenant, []).append(event)
         for batch in by_tenant.values():
             await self._door.writer.run(partial(self._append, events=batch))
-
-    def _append(self, conn: Connection, events: Sequence[Event]) -> None:
-        self._door.audit.append(conn, events)
 
     # -- deadlines and stops ---------------------------------------------------------------------------------
 
@@ -94,54 +88,5 @@ class Desk:
         row = await self._door.writer.read(lambda conn: approvals.press(conn, tenant, press_id))
         return None if row is None else (row.by_name, row.text)
 
-    # -- people ----------------------------------------------------------------------------------------------
-
-    async def stopped(self, who: Principal) -> str | None:
-        """A sentence when the kill-switch covers the person or they are locked out; None: go on."""
-        now = self._door.clock()
-        found = await self._door.writer.read(lambda conn: holding.stop_sentence(conn, who, None, now))
-        return None if found is None else found[1]
-
-    async def take_message(self, who: Principal) -> str | None:
-        """Use one of the person's messages of this minute; a sentence when none is left."""
-        limit, now = self._door.policy().guardrails.rate_limits.per_user_per_min, self._door.clock()
-        taken = await self._door.writer.run(
-            lambda conn: limits.take(conn, who.tenant, "messages", str(who.subject), limit, MINUTE, now)
-        )
-        return None if taken else f"That is more than {limit} messages in a minute. Wait a little and ask again."
-
-    async def guard_hit(self, who: Principal) -> datetime | None:
-        """Count a message that a guardrail killed; until when the person is locked out, if this was one too many."""
-        return await self._door.writer.run(lambda conn: self._hit(conn, who))
-
-    async def lift_lockout(self, who: Principal, by: Principal) -> bool:
-        """An admin lets a locked-out person back in. False: they were not locked out."""
-
-        def unit(conn: Connection) -> bool:
-            lifted = limits.lift_lockout(conn, who.tenant, who.subject)
-            if lifted:
-                self._append(conn, [self._about(Kind.LOCKOUT_LIFTED, by, "lifted", {"of": who.subject.sub})])
-            return lifted
-
-        return await self._door.writer.run(unit)
-
-    def _hit(self, conn: Connection, who: Principal) -> datetime | None:
-        switch, now = self._door.policy().guardrails.kill_switch, self._door.clock()
-        hits = limits.hit(conn, who.tenant, who.subject, now, timedelta(minutes=switch.lockout_minutes))
-        until = locked_until(hits, switch, now)
-        if until is not None:
-            limits.lock_out(conn, who.tenant, who.subject, until)
-            detail: dict[str, str | int] = {"hits": len(hits), "until": until.isoformat(timespec="seconds")}
-            self._append(conn, [self._about(Kind.LOCKOUT_STARTED, who, "locked_out", detail)])
-        return until
-
-    def _about(self, kind: Kind, who: Principal, status: str, detail: dict[str, str | int]) -> Event:
-        return Event(
-            kind=kind,
-            tenant=who.tenant,
-            occurred_at=self._door.clock(),
-            status=status,
-            actor_user_id=who.subject.sub,
-            actor_roles=tuple(sorted(who.roles)),
-            detail=detail,
-        )
+    def _append(self, conn: Connection, events: Sequence[Event]) -> None:
+        self._door.audit.append(conn, events)

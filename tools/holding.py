@@ -54,13 +54,6 @@ def held_id(tenant: TenantId, call_id: str) -> str:
 def stop_problem(conn: Connection, who: Principal, tool: ToolName, now: datetime) -> tuple[BlockReason, str] | None:
     """Kill-switch, then lockout. The kill lock is held until the transaction ends."""
     killswitch.lock(conn, who.tenant)
-    return stop_sentence(conn, who, tool, now)
-
-
-def stop_sentence(
-    conn: Connection, who: Principal, tool: ToolName | None, now: datetime
-) -> tuple[BlockReason, str] | None:
-    """Like `stop_problem` but without the lock: good for telling, not for deciding."""
     switch = killswitch.covering(conn, Target(who.tenant, tool, who.subject))
     if switch is not None:
         return BlockReason.STOPPED, f"{killswitch.stopped_sentence(switch)}. Nothing was done."

@@ -14,8 +14,8 @@ from sqlalchemy.engine import Connection
 
 from audit.event import Event, Kind
 from policy.approval import ApprovalStatus
-from policy.model import TenantId
-from tools import killswitch, settling, views
+from policy.model import Subject, TenantId
+from tools import killswitch, limits, settling, views
 from tools.approvals import HELD, HeldCall
 from tools.door import Door
 from tools.held import EffectState, KillReport, Scope, ScopeKind
@@ -54,7 +54,13 @@ async def resume(door: Door, tenant: TenantId | None, scope: Scope, by: By) -> K
     def unit(conn: Connection) -> None:
         killswitch.lock(conn, tenant, exclusive=True)
         lifted = killswitch.lift(conn, tenant, scope, by.name, door.clock())
-        door.audit.append(conn, [_event(door, Kind.KILL_RESUMED, tenant, scope, by, "resumed", {"lifted": lifted})])
+        events = [_event(door, Kind.KILL_RESUMED, tenant, scope, by, "resumed", {"lifted": lifted})]
+        if tenant is not None and scope.kind is ScopeKind.USER:
+            # The way back for somebody whom repeated blocked messages locked out.
+            issuer, _, sub = scope.value.rpartition("|")
+            if limits.lift_lockout(conn, tenant, Subject(issuer, sub)):
+                events.append(_event(door, Kind.LOCKOUT_LIFTED, tenant, scope, by, "lifted", {}))
+        door.audit.append(conn, events)
 
     await door.writer.run(unit)
     await _announce(door, tenant)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from policy.approval import ApprovalStatus, PressResult, Verb
 from tests.kit.door import House
-from tools.held import Blocked, BlockReason, EffectState, Executed, Failed, Held
+from tools import limits
+from tools.held import Blocked, BlockReason, EffectState, Executed, Failed, Held, Scope, ScopeKind
+from tools.stops import By
 
 
 async def test_a_read_runs_at_once_and_leaves_two_rows(house: House) -> None:
@@ -227,3 +231,17 @@ async def test_in_doubt_is_settled_by_a_person_and_releases_the_mail(local_house
     await house.gateway.settle_doubt(refund.view.tenant, refund.view.held_id, "Ada Kim", True, "Seen at the provider.")
     await house.settle()
     assert len(house.mails()) == 1
+
+
+async def test_resuming_a_person_lifts_their_lockout_too(local_house: House) -> None:
+    house = local_house
+    dana = house.who("dana")
+    house.writer.run_blocking(
+        lambda conn: limits.lock_out(conn, dana.tenant, dana.subject, house.clock.now + timedelta(hours=1))
+    )
+    outcome = await house.ask("dana", "crm.read", kind="order", key="1042")
+    assert isinstance(outcome, Blocked)
+    assert outcome.reason is BlockReason.LOCKED_OUT
+    await house.gateway.resume(dana.tenant, Scope(ScopeKind.USER, str(dana.subject)), By("ada", "Ada Kim"))
+    assert isinstance(await house.ask("dana", "crm.read", kind="order", key="1042"), Executed)
+    assert house.audit("status", where="kind='lockout.lifted'") == [("lifted",)]
