@@ -108,7 +108,7 @@ def why(rule: ToolPolicy, needed: int) -> str:
     if floor(rule.reversibility, rule.blast_radius, rule.external_send).kind is not GateKind.APPROVAL:
         because = "the security team wants it approved"
     many = "; it is above the threshold, so two different people have to agree" if needed > 1 else ""
-    return f"{rule.tool}: {because}{many}."
+    return f"{because}{many}."
 
 
 def explain(policy: Policy | None, principal: Principal, tool: ToolName) -> str:
