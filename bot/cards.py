@@ -52,7 +52,7 @@ class Item:
     headline: str
     """"Refund 42.00 USD for order 1042 to Ada Lindqvist"."""
     status: str
-    """"Waiting for 2 people: finance_approver", "1 of 2: Ann Okafor, 14:02", "Approved by Ann Okafor, 14:03. Refunded, re_81"."""
+    """"1 of 2: Ann Okafor, 14:02 UTC. ...", "Approved by Ann Okafor (14:03 UTC). Refunded 42.00 USD."."""
     facts: tuple[Fact, ...]
     quotes: tuple[Quote, ...]
     draft: Draft | None

@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import assert_never, cast
 
@@ -42,6 +42,10 @@ BEAT_S = 2.0
 POLL_S = 0.1
 MAX_PAUSE_S = 300.0
 GIVE_UP_S = 24 * 3600
+TIDY_EVERY_S = 600.0
+TIDY_MOST = 1000
+KEEP_SEGMENTS = timedelta(days=1)
+"""How long the queue remembers what it has run; the rows of turns and held calls stay."""
 PARALLEL = 64
 """Segments of one queue that one replica runs at a time."""
 
@@ -178,6 +182,7 @@ class Durable:
         self._timers = [
             asyncio.create_task(self._every(self._beat_s, self._beat_and_watch), name="countersign-heartbeat"),
             asyncio.create_task(self._every(self._sweep_s, segments.sweep), name="countersign-sweep"),
+            asyncio.create_task(self._every(TIDY_EVERY_S, self._tidy), name="countersign-tidy"),
         ]
 
     async def stop(self, grace_s: int = 10) -> None:
@@ -309,6 +314,21 @@ class Durable:
     def _backoff(self, attempt: int) -> float:
         pause: float = min(self._first_pause_s * 2.0 ** min(attempt, 20), MAX_PAUSE_S)
         return pause * random.uniform(0.8, 1.2)  # noqa: S311 - spreads replicas, guards nothing
+
+    async def tidy(self, keep: timedelta) -> int:
+        """Forget segments that ended longer than `keep` ago; returns how many. They hold ids only."""
+        before = (datetime.now(UTC) - keep).isoformat()
+        over = await DBOS.list_workflows_async(
+            status=["SUCCESS", "ERROR"], completed_before=before, limit=TIDY_MOST, load_input=False, load_output=False
+        )
+        if over:
+            await DBOS.delete_workflows_async([workflow.workflow_id for workflow in over])
+        return len(over)
+
+    async def _tidy(self) -> None:
+        more = True
+        while more:
+            more = await self.tidy(KEEP_SEGMENTS) == TIDY_MOST
 
     # --- time and replicas --------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import assert_never
 
 from sqlalchemy.engine import Connection
@@ -41,6 +42,9 @@ from tools.spec import OutputClass, Tool
 
 log = logging.getLogger("countersign.turn")
 
+TIDY_EVERY = timedelta(hours=1)
+KEEP_SEEN = timedelta(days=7)
+"""Longer than any chat repeats a delivery."""
 GONE = "You are no longer in the directory, so nothing more was done."
 PRIVATELY = "I have answered privately, because the answer draws on company data."
 
@@ -67,6 +71,7 @@ class TurnSegments:
         self._parts = parts
         self._teller = teller
         self._apologised: set[tuple[str, str]] = set()
+        self._tidied = parts.clock()
 
     async def turn_start(self, tenant: TenantId, turn_id: str) -> None:
         row = await self._parts.writer.read(lambda conn: store.turn(conn, tenant, turn_id))
@@ -103,8 +108,13 @@ class TurnSegments:
         await self._teller.tell(notice)
 
     async def sweep(self) -> None:
+        """What is due by the clock: expiries, reminders, and once an hour what nobody needs any more."""
         await self._parts.gateway.expire_due()
         await self._parts.gateway.remind_due()
+        now = self._parts.clock()
+        if now - self._tidied > TIDY_EVERY:
+            self._tidied = now
+            await self._parts.writer.run(lambda conn: store.forget_seen(conn, now - KEEP_SEEN))
 
     async def gave_up(self, segment: Segment, tenant: TenantId, subject_id: str, why: str) -> None:
         """Say it where the request came from, and keep it in the audit."""
@@ -306,7 +316,7 @@ class TurnSegments:
         """Calls of this turn that have ended and that no other segment tells; the same ones when run again."""
         tenant, now = TenantId(row.tenant), self._parts.clock()
         mine: list[HeldView] = []
-        for held in reversed(approvals.select(conn, tenant, HELD.c.turn_id == row.turn_id)):
+        for held in store.in_order(approvals.select(conn, tenant, HELD.c.turn_id == row.turn_id)):
             view = views.of(conn, held)
             end = _end_of(view)
             if end is None:

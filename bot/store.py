@@ -6,6 +6,7 @@ Knows ids and states only. What people wrote is in the transcript and on the app
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -19,6 +20,7 @@ from audit.types import UtcDateTime
 from bot.messages import ChatUser, Incoming, Room, SurfaceName, Thread
 from bot.ports import Posted
 from policy.model import Principal, Subject, TenantId
+from tools.approvals import HeldCall
 
 
 class TurnStatus(StrEnum):
@@ -137,8 +139,9 @@ REPLICA = table(ReplicaRow)
 def put_once(conn: Connection, where: sa.Table, **values: object) -> bool:
     """Insert unless the key is there; whether it was new."""
     dialect = sqlite if conn.dialect.name == "sqlite" else postgresql
-    done = conn.execute(dialect.insert(where).values(**values).on_conflict_do_nothing())
-    return done.rowcount == 1
+    # Not rowcount: psycopg's is not kept for an INSERT.
+    new = dialect.insert(where).values(**values).on_conflict_do_nothing().returning(sa.literal(1))
+    return conn.execute(new).first() is not None
 
 
 # --- deliveries -------------------------------------------------------------------------------------
@@ -257,6 +260,11 @@ def last_thread(conn: Connection, tenant: TenantId, subject: Subject) -> TurnRow
 def follows(conn: Connection, tenant: TenantId, session_id: str) -> bool:
     query = sa.select(THREAD.c.session_id).where(THREAD.c.tenant == tenant, THREAD.c.session_id == session_id)
     return conn.execute(query).first() is not None
+
+
+def in_order(rows: Sequence[HeldCall]) -> list[HeldCall]:
+    """Held calls in the order they were asked for; those of one answer have the same time."""
+    return sorted(rows, key=lambda row: (row.created_at, row.call_id))
 
 
 # --- cards ------------------------------------------------------------------------------------------

@@ -190,7 +190,7 @@ class Teller:
     def _claim_waiting(self, conn: Connection, view: HeldView) -> tuple[HeldView, ...]:
         """Pending calls of the turn that no other notice tells of; the same ones when this notice is sent again."""
         mine: list[HeldView] = []
-        for held in reversed(approvals.select(conn, view.tenant, HELD.c.turn_id == view.turn_id)):
+        for held in store.in_order(approvals.select(conn, view.tenant, HELD.c.turn_id == view.turn_id)):
             if held.status != ApprovalStatus.PENDING.value:
                 continue
             store.mark_told(conn, view.tenant, held.held_id, "waiting", self._parts.clock(), by=view.held_id)

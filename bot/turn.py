@@ -36,7 +36,6 @@ from tools.held import Blocked, Executed, Failed, Held, HeldView, PressRequest, 
 log = logging.getLogger("countersign.turn")
 
 COMMAND_WORD = "/countersign"
-KEEP_SEEN = timedelta(days=7)
 MINUTE_S = 60
 NO_CHAT = "This chat is not connected to Countersign. Nothing was done."
 HOME_LINES = 20

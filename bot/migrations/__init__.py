@@ -38,8 +38,8 @@ def metadata() -> MetaData:
     return SQLModel.metadata
 
 
-def migrate(engine: Engine) -> None:
-    """Bring the database behind `engine` up to date. Does nothing when it is.
+def migrate(engine: Engine) -> tuple[str, ...]:
+    """Bring the database behind `engine` up to date; returns a line for each migration that was run.
 
     Raises:
         sqlalchemy.exc.DBAPIError: it could not be; what was begun is rolled back.
@@ -47,11 +47,19 @@ def migrate(engine: Engine) -> None:
     with engine.connect() as conn:
         if conn.dialect.name == "postgresql":
             conn.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        before = current(conn)
         config = _config()
         config.attributes["connection"] = conn
         command.upgrade(config, "head")
         conn.commit()
     migrate_queue(engine)
+    return tuple(reversed(_between(before)))
+
+
+def _between(before: str | None) -> list[str]:
+    """The migrations after `before`, newest first."""
+    script = ScriptDirectory.from_config(_config())
+    return [f"{one.revision}: {one.doc}" for one in script.iterate_revisions("head", before or "base")]
 
 
 def pending(conn: Connection) -> bool:

@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -34,6 +34,7 @@ from bot.parts import Parts
 from bot.ports import (
     Ask,
     ChatSurface,
+    EventHappened,
     Home,
     Model,
     ModelAnswer,
@@ -54,13 +55,14 @@ from bot.settings import PersonKey
 from bot.turn import Turn
 from policy.approval import Verb
 from policy.axes import ActionClass
-from policy.model import Json, TenantId
+from policy.model import Json, RoleName, TenantId
 from policy.pii import redact
 from policy.rules import FILE_NAMES, Policy, load
 from tools.business import Business, mail_that_left, open_business
 from tools.catalog import ToolSettings, catalog
-from tools.door import Door
+from tools.door import Door, Timings
 from tools.gateway import Gateway
+from tools.held import HeldView
 from tools.integrity import MacKey
 from tools.seed import seed
 
@@ -205,8 +207,15 @@ MAIL: tuple[str, dict[str, Json]] = (
 
 
 def refund_and_mail(request: ModelRequest) -> ModelAnswer:
-    """Asks for both in the first answer, then reports the last thing it was told."""
+    """Asks for both in the first answer, then reports what it has been told since it last spoke."""
     last = request.messages[-1]
+    events = [
+        message.text
+        for message in itertools.takewhile(lambda m: isinstance(m, EventHappened), reversed(request.messages))
+        if isinstance(message, EventHappened)
+    ]
+    if events:
+        return says("You should know: " + "\n".join(reversed(events)))
     if isinstance(last, ToolReturned):
         return says("Both wait for approval.")
     text = getattr(last, "text", "")
@@ -251,6 +260,10 @@ class Product:
     async def press(self, user: str, item: Item, verb: Verb, text: str = "", press_id: str | None = None) -> PressReply:
         name = press_id or f"p{next(iter(self.numbers))}"
         return await self.turn.on_press(Press(person(user), name, item.held_id, item.revision, item.digest, verb, text))
+
+    async def press_view(self, user: str, view: HeldView, verb: Verb, text: str = "") -> PressReply:
+        name = f"pv{next(iter(self.numbers))}"
+        return await self.turn.on_press(Press(person(user), name, view.held_id, view.revision, view.digest, verb, text))
 
     async def command(self, user: str, text: str) -> str:
         n = str(next(iter(self.numbers)))
@@ -313,6 +326,7 @@ def build(
     *,
     clock: Clock | None = None,
     replica_id: str | None = None,
+    timings: Timings | None = None,
     **timing: float,
 ) -> Product:
     """A product on a migrated database; the caller launches and closes it."""
@@ -324,7 +338,7 @@ def build(
     seed(business, DEMO, clock())
     directory = DirectoryFile(ROOT / "bot" / "web" / "demo" / "directory.yaml")
 
-    def roles_of(groups: tuple[str, ...]) -> frozenset[str]:
+    def roles_of(groups: tuple[str, ...]) -> frozenset[RoleName]:
         return policies[0].roles.roles_of(groups)
 
     people = DirectoryPeople(directory, roles_of, PersonKey.EMPLOYEE_NUMBER)
@@ -345,6 +359,7 @@ def build(
         mac=MacKey(b"m" * 32),
         clock=clock,
         executor=durable.replica_id,
+        timings=timings or Timings(),
     )
 
     def models(_classes: Iterable[ActionClass]) -> Model:

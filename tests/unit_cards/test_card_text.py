@@ -135,7 +135,11 @@ def test_words_of_the_ai_and_of_strangers_are_labelled() -> None:
         ),
         (
             replace(
-                REFUND, status=ApprovalStatus.APPROVED, effect=EffectState.FAILED, votes=(ANN,), reason="The card expired"
+                REFUND,
+                status=ApprovalStatus.APPROVED,
+                effect=EffectState.FAILED,
+                votes=(ANN,),
+                reason="The card expired",
             ),
             Tone.TROUBLE,
             "Approved by Ann Okafor (14:02 UTC). It failed: The card expired.",
@@ -145,8 +149,10 @@ def test_words_of_the_ai_and_of_strangers_are_labelled() -> None:
                 REFUND, status=ApprovalStatus.APPROVED, effect=EffectState.IN_DOUBT, votes=(ANN,), reason="No answer."
             ),
             Tone.TROUBLE,
-            "Approved by Ann Okafor (14:02 UTC). Nobody can say whether it happened: No answer. "
-            "It will not be tried again by itself; an admin has to look.",
+            (
+                "Approved by Ann Okafor (14:02 UTC). Nobody can say whether it happened: No answer. "
+                "It will not be tried again by itself; an admin has to look."
+            ),
         ),
         (
             replace(MAIL, status=ApprovalStatus.APPROVED, effect=EffectState.WAITING, votes=(ANN,)),

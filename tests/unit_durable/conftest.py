@@ -12,7 +12,8 @@ from sqlmodel import SQLModel
 
 from audit.writer import Writer, make_engine
 from bot import durable
-from bot.durable import Durable, Later, Segment
+from bot.durable import Durable
+from bot.work import Later, Segment
 from policy.model import TenantId
 from tools.ports import Notice
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,8 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from bot import store
-from bot.durable import Durable, Segment
-from policy.model import TenantId
+from bot.durable import Durable
+from bot.work import Segment
+from policy.model import Json, TenantId
 from tools.ports import Notice, NoticeKind
 
 if TYPE_CHECKING:
@@ -120,6 +123,41 @@ async def test_what_was_cut_off_by_a_stop_runs_at_the_next_start(bench: Bench) -
     await bench.durable.launch(bench.notes)
     await bench.until(lambda: ("end", "t1") in bench.notes.calls)
     assert bench.notes.calls == [("start", "t1"), ("start", "t1"), ("end", "t1")]
+
+
+async def test_segments_that_are_over_are_forgotten_after_a_while(bench: Bench) -> None:
+    await bench.durable.launch(bench.notes)
+    await bench.writer.run(lambda conn: bench.durable.execute(conn, DEMO, "h1", 1))
+    await bench.until(lambda: bool(bench.notes.calls))
+    assert await bench.durable.tidy(timedelta(hours=1)) == 0
+    deadline = time.monotonic() + 10
+    while await bench.durable.tidy(timedelta(seconds=-5)) == 0:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert "h1" not in await bench.writer.read(_everything_queued)
+
+
+async def test_a_step_is_remembered_and_its_error_is_not(bench: Bench) -> None:
+    done: list[str] = []
+
+    async def work() -> dict[str, Json]:
+        done.append("x")
+        if len(done) == 1:
+            raise ValueError("card 4111 1111 1111 1111")
+        return {"seq": 7}
+
+    async def stepping(tenant: TenantId, turn_id: str) -> None:
+        with pytest.raises(ValueError, match="4111"):
+            await bench.durable.step("open", work)
+        bench.notes.calls.append(("seq", str((await bench.durable.step("again", work))["seq"])))
+
+    bench.notes.turn_start = stepping  # type: ignore[method-assign]
+    await bench.durable.launch(bench.notes)
+    await bench.writer.run(lambda conn: bench.durable.start_turn(conn, DEMO, "t1", "one"))
+    await bench.until(lambda: bench.notes.calls == [("seq", "7")])
+    kept = await bench.writer.read(_everything_queued)
+    assert "again" in kept
+    assert "4111" not in kept
 
 
 async def test_a_clean_stop_leaves_no_replica_and_a_loop_that_still_works(bench: Bench) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from bot.messages import Room
-from bot.ports import SurfaceError, Standing
+from bot.ports import Standing, SurfaceError
 from policy.approval import Verb
 from tests.kit.product import REFUND, Product, calls, channel, dm, says
 
