@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.kit.service_process import Home, copy_home, make_home
 from tests.rigs import aimock_rig
 
 
@@ -24,3 +26,15 @@ def aimock(aimock_server: aimock_rig.Aimock) -> aimock_rig.Aimock:
     """The running aimock, its journal empty."""
     aimock_server.forget()
     return aimock_server
+
+
+@pytest.fixture(scope="session")
+def home_template(tmp_path_factory: pytest.TempPathFactory) -> Home:
+    """A deployment on SQLite, migrated and its shop filled: tests work on copies."""
+    return make_home(tmp_path_factory.mktemp("home"))
+
+
+@pytest.fixture
+def home(home_template: Home, tmp_path: Path) -> Home:
+    """A deployment of this test's own."""
+    return copy_home(home_template, tmp_path / "home")
