@@ -291,6 +291,27 @@ def rebuild(writer: Writer, keep: int, **changes: str) -> None:
     writer.run_blocking(unit)
 
 
+def test_a_row_rewritten_with_a_hash_of_its_own_shows_at_the_next(writer: Writer) -> None:
+    """Row 3 is sealed anew behind row 2 and holds by itself; row 4 still follows the old one."""
+    source = open_source(address_of(writer.engine))
+    second, third = source.rows(Stretch("demo", 2, 3))
+    source.close()
+    cells = tuple("executed" if name == "status" else cell for name, cell in zip(COLUMNS, third, strict=False))
+    (new,) = seal(Head("demo", 2, second[-2]), [cells])
+    mark = "%s" if writer.engine.dialect.name == "postgresql" else "?"
+
+    def unit(conn: Connection) -> None:
+        unguard(conn)
+        conn.exec_driver_sql(
+            f"UPDATE agent_audit_log SET status = {mark}, canonical = {mark}, row_hash = {mark}"
+            " WHERE tenant_id = 'demo' AND seq = 3",
+            ("executed", new.canonical, new.row_hash),
+        )
+
+    writer.run_blocking(unit)
+    assert where(verify(writer.engine)) == [("demo", 4, What.UNLINKED)]
+
+
 def test_an_untouched_log_is_proven_to_its_last_checkpoint(writer: Writer, signed: Callable[[], Report]) -> None:
     assert signed().holds
     assert signed().unproven == 0
