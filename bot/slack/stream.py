@@ -71,8 +71,7 @@ class SlackStream:
             if self._status is None and self._thread_ts:
                 await self._set_status("assistant.threads.setStatus", "is working on it …")
         if self._status is None:
-            posted = await self._calls.call("chat.postMessage", self._address(WORKING), patience_s=_PATIENCE_S)
-            self._placeholder = text_at(posted, "ts")
+            await self._start(_PATIENCE_S)
 
     async def add(self, text: str) -> None:
         self._said += text
@@ -100,14 +99,14 @@ class SlackStream:
 
     async def _grow(self) -> None:
         if self._stream is None and self._placeholder is None:
-            await self._start()
+            await self._start(0)
         if self._stream is not None:
             await self._append()
         elif self._placeholder is not None and self._said.strip():
             text = chunks(mrkdwn(self._said), 3_500)[0] + " …"
             await self._update(self._placeholder, text)
 
-    async def _start(self) -> None:
+    async def _start(self, patience_s: float) -> None:
         method = "chat.startStream"
         if self._thread_ts and self._lacks.has(method):
             args: dict[str, Json] = {"channel": self._thread.channel, "thread_ts": self._thread_ts}
@@ -117,7 +116,7 @@ class SlackStream:
             except Refused as refused:
                 self._lacks.note(method, refused)
         if self._stream is None:
-            posted = await self._calls.call("chat.postMessage", self._address(WORKING))
+            posted = await self._calls.call("chat.postMessage", self._address(WORKING), patience_s=patience_s)
             self._placeholder = text_at(posted, "ts")
 
     async def _append(self) -> None:
@@ -140,7 +139,7 @@ class SlackStream:
         if rest and len(rest) <= _STREAM_PIECE:
             args["markdown_text"] = "\n".join(safe_markdown(line) for line in rest.split("\n"))
         await self._calls.call("chat.stopStream", args, patience_s=_PATIENCE_S)
-        if rest is None or len(rest) > _STREAM_PIECE:
+        if rest is None or len(rest) > _STREAM_PIECE or not text.strip():
             await self._replace(stream or "", text)
 
     async def _settle_placeholder(self, text: str) -> None:

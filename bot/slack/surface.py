@@ -54,9 +54,15 @@ class SlackSurface:
     """One workspace, one token. See `bot.ports.ChatSurface` for what each method promises."""
 
     def __init__(
-        self, bot_token: str, *, directory: Directory, api_url: str | None = None, stream_every_s: float = 1.0
+        self,
+        bot_token: str,
+        *,
+        directory: Directory,
+        api_url: str | None = None,
+        stream_every_s: float = 1.0,
+        timeout_s: int = 10,
     ) -> None:
-        self.calls = Calls(web_client(bot_token, api_url))
+        self.calls = Calls(web_client(bot_token, api_url, timeout_s=timeout_s))
         self.api_url = api_url
         self._directory = directory
         self._every_s = stream_every_s

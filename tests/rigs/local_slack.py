@@ -241,8 +241,8 @@ class SlackProxy:
         self.streaming = streaming
         self.users: dict[str, dict[str, Any]] = {}
         """User id -> fields to lay over ``users.info``'s user object."""
-        self.faults: dict[str, list[Fault]] = {}
-        """Method -> faults, used up one a call."""
+        self.faults: dict[str, list[Fault | None]] = {}
+        """Method -> faults, used up one a call; None lets that call through."""
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self._streams: dict[str, str] = {}
         self.api_url = ""
@@ -271,11 +271,11 @@ class SlackProxy:
         waiting = self.faults.get(method, [])
         if waiting:
             fault = waiting.pop(0)
-            if fault.after:
-                await self._forward(method, args)
-            if fault.hang_s:
+            if fault is not None:
+                if fault.after:
+                    await self._forward(method, args)
                 await asyncio.sleep(fault.hang_s)
-            return web.json_response(fault.body, status=fault.status, headers=fault.headers)
+                return web.json_response(fault.body, status=fault.status, headers=fault.headers)
         answer = await (
             self._stream(method, args) if self.streaming and method in STREAMS else self._forward(method, args)
         )

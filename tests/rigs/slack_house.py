@@ -135,7 +135,7 @@ async def slack_house(mode: str, folder: Path, *, streaming: bool = False) -> As
             LocalSlack.start(mode, folder, url) as slack,
             SlackProxy(slack, streaming=streaming).serve() as proxy,
         ):
-            surface = SlackSurface(BOT_TOKEN, directory=People(), api_url=proxy.api_url, stream_every_s=0)
+            surface = SlackSurface(BOT_TOKEN, directory=People(), api_url=proxy.api_url, stream_every_s=0, timeout_s=1)
             service = RecordingService(surface)
             secrets = {"signing_secret": SIGNING_SECRET} if url else {"app_token": APP_TOKEN}
             events = SlackEvents(service, surface, **secrets)
