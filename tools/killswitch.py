@@ -58,6 +58,32 @@ SWITCH = table(Switch)
 LOCK = table(SwitchLock)
 
 
+# Every claim and every call asks these: built once, because building them cost more than running them.
+_LOCK_SHARED = sa.select(LOCK.c.thrown).where(LOCK.c.tenant == sa.bindparam("name")).with_for_update(read=True)
+_LOCK_ALONE = sa.select(LOCK.c.thrown).where(LOCK.c.tenant == sa.bindparam("name")).with_for_update()
+_COVERS = (
+    sa.select(SWITCH)
+    .where(
+        sa.or_(SWITCH.c.tenant == sa.bindparam("everywhere"), SWITCH.c.tenant == sa.bindparam("tenant_id")),
+        sa.or_(
+            SWITCH.c.kind == ScopeKind.ALL.value,
+            SWITCH.c.kind == ScopeKind.TENANT.value,
+            sa.and_(SWITCH.c.kind == ScopeKind.TOOL.value, SWITCH.c.value == sa.bindparam("tool")),
+            sa.and_(SWITCH.c.kind == ScopeKind.USER.value, SWITCH.c.value == sa.bindparam("user_id")),
+        ),
+    )
+    .order_by(SWITCH.c.since)
+    .limit(1)
+)
+_COVERING = _COVERS.where(SWITCH.c.active.is_(True))
+_THROWN_SINCE = _COVERS.where(
+    sa.or_(
+        sa.and_(SWITCH.c.tenant == EVERYWHERE, SWITCH.c.number > sa.bindparam("seen_everywhere")),
+        sa.and_(SWITCH.c.tenant == sa.bindparam("tenant_id"), SWITCH.c.number > sa.bindparam("seen_tenant")),
+    )
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What a call is, as far as a switch can cover it."""
@@ -86,27 +112,24 @@ def lock(conn: Connection, tenant: TenantId | None, *, exclusive: bool = False) 
 
 
 def _lock_row(conn: Connection, name: str, exclusive: bool) -> int:
-    wanted = sa.select(LOCK.c.thrown).where(LOCK.c.tenant == name).with_for_update(read=not exclusive)
-    found = conn.execute(wanted).scalar()
+    wanted = _LOCK_ALONE if exclusive else _LOCK_SHARED
+    found = conn.execute(wanted, {"name": name}).scalar()
     if found is None:
         dialect = sqlite if conn.dialect.name == "sqlite" else postgresql
         conn.execute(dialect.insert(LOCK).values(tenant=name, thrown=0).on_conflict_do_nothing())
-        found = conn.execute(wanted).scalar_one()
+        found = conn.execute(wanted, {"name": name}).scalar_one()
     return int(found)
 
 
 def covering(conn: Connection, target: Target) -> Switch | None:
-    """The switch that stops `target` now, the widest first; None: it may go on."""
-    return _first(conn, target, SWITCH.c.active.is_(True))
+    """The switch that stops `target` now, the oldest first; None: it may go on."""
+    return _found(conn.execute(_COVERING, _values(target)))
 
 
 def thrown_since(conn: Connection, target: Target, seen: Generation) -> Switch | None:
     """A switch, on or lifted again, that was thrown after `seen` and covers `target`."""
-    newer = sa.or_(
-        sa.and_(SWITCH.c.tenant == EVERYWHERE, SWITCH.c.number > seen.everywhere),
-        sa.and_(SWITCH.c.tenant == target.tenant, SWITCH.c.number > seen.tenant),
-    )
-    return _first(conn, target, newer)
+    seen_values = {"seen_everywhere": seen.everywhere, "seen_tenant": seen.tenant}
+    return _found(conn.execute(_THROWN_SINCE, _values(target) | seen_values))
 
 
 def active(conn: Connection, tenant: TenantId | None) -> list[Switch]:
@@ -184,17 +207,11 @@ def stopped_sentence(row: Switch | KillView) -> str:
     return f"Stopped ({scope}) by {by} since {at}: {row.reason}"
 
 
-def _first(conn: Connection, target: Target, *more: sa.ColumnElement[bool]) -> Switch | None:
-    covers: list[sa.ColumnElement[bool]] = [SWITCH.c.kind.in_([ScopeKind.ALL.value, ScopeKind.TENANT.value])]
-    if target.tool is not None:
-        covers.append(sa.and_(SWITCH.c.kind == ScopeKind.TOOL.value, SWITCH.c.value == target.tool))
-    if target.user is not None:
-        covers.append(sa.and_(SWITCH.c.kind == ScopeKind.USER.value, SWITCH.c.value == str(target.user)))
-    query = (
-        sa.select(SWITCH)
-        .where(SWITCH.c.tenant.in_([EVERYWHERE, target.tenant]), sa.or_(*covers), *more)
-        .order_by(SWITCH.c.since)
-        .limit(1)
-    )
-    row = conn.execute(query).mappings().first()
+def _values(target: Target) -> dict[str, object]:
+    user = "" if target.user is None else str(target.user)
+    return {"everywhere": EVERYWHERE, "tenant_id": target.tenant, "tool": target.tool or "", "user_id": user}
+
+
+def _found(result: sa.CursorResult[sa.RowMapping]) -> Switch | None:
+    row = result.mappings().first()
     return None if row is None else Switch(**row)

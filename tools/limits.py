@@ -61,6 +61,9 @@ class Lockout(SQLModel, table=True):
 RATE = table(RateUse)
 HIT = table(GuardHit)
 LOCKOUT = table(Lockout)
+_LOCKED_UNTIL = sa.select(LOCKOUT.c.until).where(
+    LOCKOUT.c.tenant == sa.bindparam("tenant_id"), LOCKOUT.c.who == sa.bindparam("who_id")
+)
 
 
 def take(conn: Connection, tenant: TenantId, name: str, who: str, limit: int, window_s: int, now: datetime) -> bool:
@@ -195,8 +198,7 @@ def lock_out(conn: Connection, tenant: TenantId, who: Subject, until: datetime) 
 
 def locked_until(conn: Connection, tenant: TenantId, who: Subject, now: datetime) -> datetime | None:
     """Until when the person is locked out; None: they are not."""
-    query = sa.select(LOCKOUT.c.until).where(LOCKOUT.c.tenant == tenant, LOCKOUT.c.who == str(who))
-    until = conn.execute(query).scalar()
+    until = conn.execute(_LOCKED_UNTIL, {"tenant_id": tenant, "who_id": str(who)}).scalar()
     return until if until is not None and until > now else None
 
 
