@@ -6,6 +6,7 @@ Written to be read aloud by an approver: who asks, what exactly happens, why you
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import assert_never
@@ -189,7 +190,7 @@ def outcome(view: HeldView) -> str:
 def question(view: HeldView, by: str, text: str) -> str:
     """For the requester: an approver wants to know something."""
     return (
-        f"{by} has a question before deciding on **{view.headline}**:\n{quoted(text)}\n"
+        f"{by} has a question before deciding on **{view.headline}**:\n\n{quoted(text)}\n\n"
         f"Nothing is decided yet. Please answer {by} directly; what you write here does not decide it."
     )
 
@@ -255,7 +256,7 @@ def _notes(view: HeldView) -> tuple[str, ...]:
         notes.append(f"Why you were asked: {_sentence(view.why)}")
     if view.exposures:
         notes.append(
-            f"This turn had read text by strangers: {', '.join(view.exposures)}. "
+            f"Before this, the AI had read text by strangers: {', '.join(map(_source, view.exposures))}. "
             "Check that the request follows from the requester's own words."
         )
     if view.status is ApprovalStatus.PENDING:
@@ -265,6 +266,12 @@ def _notes(view: HeldView) -> tuple[str, ...]:
             )
         notes.append(f"Expires {moment(view.expires_at)}. Until it is approved, nothing happens.")
     return tuple(notes)
+
+
+def _source(exposure: str) -> str:
+    """A tool as the policy files call it, not as models do: ``crm_read`` -> "what crm.read found"."""
+    wire = re.match(r"[a-z]+_[a-z_]+", exposure)
+    return exposure if wire is None else f"what {wire[0].replace('_', '.', 1)} found{exposure[wire.end() :]}"
 
 
 def _buttons(view: HeldView) -> tuple[Button, ...]:

@@ -247,14 +247,22 @@ class Service:
         return self.process.returncode or 0
 
 
-async def start(home: Home, api_url: str, *, mode: str = "socket", port: int | None = None, **more: str) -> Service:
-    """Starts one and waits until it is ready. `mode`: ``socket`` or ``events``."""
+async def start(
+    home: Home, api_url: str, *, mode: str = "socket", port: int | None = None, ahead: Path | None = None, **more: str
+) -> Service:
+    """Starts one and waits until it is ready.
+
+    Args:
+        mode: ``socket`` or ``events``.
+        ahead: a file of seconds by which its clock is ahead, read again and again.
+    """
     port = port or free_port()
     env = home.environment(**slack_environment(api_url, mode), COUNTERSIGN_PORT=str(port), **more)
+    words = ("bot", "serve") if ahead is None else ("tests.kit.serve_ahead", str(ahead))
     log = home.folder / f"serve-{port}-{time.monotonic_ns()}.log"
     with log.open("wb") as out:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bot", "serve", cwd=home.folder, env=env, stdout=out, stderr=out
+            sys.executable, "-m", *words, cwd=home.folder, env=env, stdout=out, stderr=out
         )  # fmt: skip
     service = Service(home, env, port, process, log)
     try:
@@ -267,10 +275,10 @@ async def start(home: Home, api_url: str, *, mode: str = "socket", port: int | N
 
 @contextlib.asynccontextmanager
 async def serving(
-    home: Home, api_url: str, *, mode: str = "socket", port: int | None = None, **more: str
+    home: Home, api_url: str, *, mode: str = "socket", port: int | None = None, ahead: Path | None = None, **more: str
 ) -> AsyncIterator[Service]:
     """`start`, and the process dies with the block whatever happens."""
-    service = await start(home, api_url, mode=mode, port=port, **more)
+    service = await start(home, api_url, mode=mode, port=port, ahead=ahead, **more)
     try:
         yield service
     finally:

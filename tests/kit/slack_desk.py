@@ -115,7 +115,7 @@ class Desk:
 
         (frame,) = await until(opened, "the modal")
         await self.slack.submit(user, text)
-        return read(frame.get("view", frame)) or str(frame)
+        return read(frame["stack"][-1]["blocks"])
 
     async def private(self, channel: str, user: str, words: str, seconds: float = 15) -> str:
         """What `user` alone reads in `channel`."""
