@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import httpx2
 import pytest
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, use_span
 
 from bot.agent.claude import Claude
 from bot.agent.openai_model import OpenAIChat, OpenAIResponses
@@ -237,18 +238,31 @@ async def test_thoughts_go_back_to_the_model_that_had_them_and_to_no_other(rig: 
         assert json.dumps(rig.tape.sent[-1]).count('"call_1"') == 2
 
 
-async def test_nothing_is_sampled_stored_or_traced_by_others(rig: Rig) -> None:
+async def test_nothing_is_sampled_or_stored(rig: Rig) -> None:
     rig.tape.plays(texts=["x"], stop="end")
     await rig.answer()
-    (sent,), (headers,) = rig.tape.sent, rig.tape.headers
+    (sent,) = rig.tape.sent
     assert "temperature" not in sent
     assert sent["stream"] is True
-    assert "traceparent" not in headers
     if isinstance(rig.model, OpenAIResponses):
         assert sent["store"] is False
         assert sent["include"] == ["reasoning.encrypted_content"]
     if isinstance(rig.model, Claude):
         assert sent["system"][-1]["cache_control"] == sent["tools"][-1]["cache_control"] == {"type": "ephemeral"}
+
+
+async def test_the_sdks_own_spans_are_off_whatever_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ANTHROPIC_OPEN_TELEMETRY", "ANTHROPIC_OPEN_TELEMETRY_PROPAGATION"):
+        monkeypatch.setenv(name, "true")
+    tape = Tape(claude_events)
+    tape.plays(texts=["x"], stop="end")
+    client = httpx2.AsyncClient(transport=httpx2.MockTransport(tape))
+    model = Claude("the-model", api_key="k", base_url="http://127.0.0.1:1", http_client=client)
+    running = NonRecordingSpan(SpanContext(1, 2, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED)))
+    with use_span(running):
+        await Rig(model, tape).answer()
+    await model.close()
+    assert "traceparent" not in tape.headers[0]
 
 
 async def test_nobody_can_type_an_event_and_others_stay_marked(rig: Rig) -> None:

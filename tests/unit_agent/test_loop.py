@@ -271,6 +271,7 @@ async def test_a_crash_after_any_step_is_gone_on_from(talk: Transcript, step: st
     result = await run_segment(AT, talk, hands(model, door, memory), [UserSaid("x")])
     assert result.text == "Both wait."
     assert len(door.effects) == len(set(door.effects)) == 3
+    assert len(door.proposed) == 2
     assert model.answers == []
     assert (result.usage.input_tokens, len(result.held)) == (300, 2)
     history = await everything(talk)
