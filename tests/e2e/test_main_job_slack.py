@@ -14,7 +14,21 @@ import pytest_asyncio
 
 from tests.kit.service_process import Home, Service, copy_home, serving
 from tests.kit.slack_desk import (
-    ADA, ANN, BOB, DANA, FINANCE, GENERAL, LEE, RITA, SALLY, SAM, Desk, Message, labels, plain, read,
+    ADA,
+    ANN,
+    BOB,
+    DANA,
+    FINANCE,
+    GENERAL,
+    LEE,
+    RITA,
+    SALLY,
+    SAM,
+    Desk,
+    Message,
+    labels,
+    plain,
+    read,
 )  # fmt: skip
 from tests.rigs.local_slack import LocalSlack, until
 

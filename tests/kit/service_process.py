@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -120,11 +119,13 @@ class Home:
         self._replace(self.directory, yaml.safe_dump(told, sort_keys=False))
 
     def write_policy(self, *models: str, expires: str | None = None) -> None:
-        """The shipped files, with these models and, for tests that wait for it, another expiry."""
+        """The shipped files, with these models and another expiry. What a server of one's own costs is stated."""
         self.policy.mkdir(parents=True, exist_ok=True)
         for name in FILE_NAMES:
             shutil.copy(ROOT / "policy" / name, self.policy / name)
-        (self.policy / "models.yaml").write_text(f"default: {json.dumps(list(models or (OFFLINE,)))}\n")
+        own = {model: {"input": 0.4, "output": 0.6} for model in models if model.startswith("openai-chat:")}
+        named = {"default": list(models or (OFFLINE,)), "prices": own}
+        (self.policy / "models.yaml").write_text(yaml.safe_dump({key: value for key, value in named.items() if value}))
         if expires is not None:
             tools = self.policy / "tools.yaml"
             tools.write_text(tools.read_text("utf-8").replace("expires: 24h", f"expires: {expires}"))
