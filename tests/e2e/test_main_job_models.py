@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ class Office:
 async def office(request: pytest.FixtureRequest, home: Home, tmp_path: Path, aimock: Aimock) -> AsyncIterator[Office]:
     model: str = request.param
     home.write_policy(model)
-    access = (
+    access: dict[str, Any] = (
         {"ANTHROPIC_API_KEY": "k", "ANTHROPIC_BASE_URL": aimock.base}
         if model.startswith("anthropic")
         else {"OPENAI_API_KEY": "k", "OPENAI_BASE_URL": aimock.openai}
