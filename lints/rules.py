@@ -13,7 +13,7 @@ MAX_LINES = 400
 DOOR = PurePosixPath("tools/gateway.py")
 PRODUCT = frozenset({"audit", "bot", "evals", "policy", "tools"})
 
-NO_ACTIONS = frozenset({"_Run", "_writer", "anyio", "asyncio", "subprocess", "uvicorn", "writer"})
+NO_ACTIONS = frozenset({"_Run", "_writer", "anyio", "asyncio", "commands", "subprocess", "uvicorn", "writer"})
 """Receivers of ``.run`` that are no tool's action. A new name here is a decision for review."""
 
 PURE = frozenset({
