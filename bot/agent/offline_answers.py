@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from datetime import date, timedelta
-from decimal import Decimal, InvalidOperation
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TypeAlias
 
-from bot.agent.offline_memory import Made, Record
-from policy.model import Json
+from bot.agent.offline_memory import Made, Memory, Record
+from bot.agent.offline_money import decimal, money
 
-Tell: TypeAlias = Callable[[Made], str]
+Names: TypeAlias = Mapping[str, str]
+"""Customer ids and what these customers are called."""
+NOBODY: Names = {}
 
 STAND_IN = "I am the offline stand-in of this demo: I match patterns, I am no AI."
-WHICH_ORDER = (
-    "Which order do you mean? Give me its number, for example *order 1042*. Nothing was done so far; which one is it?"
-)
-WHICH_CUSTOMER = "Which customer do you mean? A name, an e-mail address or an id like C-1007 will do?"
-PENDING = "`/countersign pending` lists what waits for you and what you asked for."
+WHICH_ORDER = "Which order do you mean? Its number will do, for example *1042*, or a customer's name?"
+WHICH_CUSTOMER = "Which customer do you mean? A name, an e-mail address or an id like *C-1007* will do?"
 ABLE = {
     "crm_read": "look up customers, orders and payments",
-    "crm_write": "change a customer's phone, address, tier or note",
+    "crm_write": "change a customer's phone, address, tier or note, and undo it",
     "ledger_read": "read the ledger",
     "db_query": "count and list orders, customers, payments and refunds",
     "email_send": "draft an e-mail to a customer, which somebody approves before it leaves",
@@ -35,293 +34,271 @@ _EXAMPLES = {
     "email_send": "Mail Ada Lindqvist that her parcel arrives on Thursday",
     "refund_issue": "Refund order 1042, 42 dollars, the parcel never came",
 }
-_ROLES = {"finance_approver": "finance", "support_lead": "your support lead", "sales_lead": "your sales lead"}
-_EVENT = re.compile(r"^(?P<word>[a-z ,]+): (?P<headline>.*?) \(request \S+\)\. (?P<state>.*)$")
+_ROLES = {
+    "finance_approver": "a finance approver",
+    "support_lead": "a support lead",
+    "sales_lead": "a sales lead",
+}
+_EVENT = re.compile(r"^(?P<word>[a-z ,]+): (?P<headline>.*) \(request \S+\)\. (?P<state>.*)$", re.DOTALL)
 
 
-def hello(offered: Iterable[str]) -> str:
-    return f"Hello. {STAND_IN}\n\n{_abilities(offered)}"
-
-
-def not_understood(offered: Iterable[str]) -> str:
-    return f"I did not understand that, and nothing was done. {STAND_IN}\n\n{_abilities(offered)}"
+def able(offered: Iterable[str]) -> str:
+    names = [name for name in ABLE if name in set(offered)]
+    if not names:
+        return "Your role lets me use no tool, so all I can do for you is `/countersign help`, `whoami` and `pending`."
+    return "For you I can\n" + "\n".join(f"- {ABLE[name]}: *{_EXAMPLES[name]}*" for name in names)
 
 
 def not_allowed(what: str) -> str:
     return f"I cannot {what} for you: your role does not include it. Nothing was done. An admin can tell you who may."
 
 
-def _abilities(offered: Iterable[str]) -> str:
-    able = [name for name in ABLE if name in set(offered)]
-    if not able:
-        return "Your role lets me use no tool, so all I can do for you is `/countersign help`, `whoami` and `pending`."
-    lines = [f"- {ABLE[name]}: *{_EXAMPLES[name]}*" for name in able]
-    return "For you I can\n" + "\n".join(lines)
+def unable(what: str, offered: Iterable[str]) -> str:
+    names = [ABLE[name] for name in ABLE if name in set(offered)]
+    instead = f" What I can do for you: {'; '.join(names)}." if names else ""
+    return f"I cannot {what}. Nothing was done.{instead}"
+
+
+def names_in(memory: Memory) -> Names:
+    return {number: str(one.get("name")) for number, one in memory.customers.items()}
+
+
+# --- what the door said -----------------------------------------------------------------------------
 
 
 def outcome(made: Made) -> str:
-    """What the door said of a call, as a sentence for the requester."""
+    """What the door said of a call that was not held, as a sentence for the requester."""
     match made.status:
-        case "held":
-            return _held(made)
         case "done":
-            return made.sentence
+            return made.sentence or "I got an answer that is too long to show. Ask for less at a time."
         case "in_doubt":
-            return f"{made.sentence} Nobody knows yet whether it happened; somebody has to look. I will not try again."
+            return (
+                f"{made.sentence} Nobody knows yet whether it happened; a person looks into it. I will not try again."
+            )
+        case "held":
+            return held([made])
+        case "not_run":
+            return "I did not get to that, so nothing was done about it. Ask me for it again."
         case _:
-            return made.sentence or "That did not work, and nothing was done."
+            said = made.sentence or "That did not work."
+            return said if re.search(r"\b[Nn]othing\b", said) else f"{said} Nothing was done."
 
 
-def _held(made: Made) -> str:
-    given = made.call.arguments or {}
-    who = _approvers(str(made.body.get("waiting_for", "")))
-    until = str(made.body.get("expires_at", ""))
-    if made.call.name == "refund_issue":
-        what = f"The refund of **{given.get('amount')} {given.get('currency')}** for order {given.get('order_id')}"
-    elif made.call.name == "email_send":
-        what = f"The e-mail “{given.get('subject')}”"
-    else:
-        what = "Your request"
-    after = (
-        " It also waits for the refund it announces, and is dropped if that does not happen."
-        if made.body.get("after")
-        else ""
+def held(made: Sequence[Made], names: Names = NOBODY) -> str:
+    """What waits for whom, all of one answer together. `names`: what customers are called."""
+    lines = [waits(one, names) for one in made]
+    stopped = " Countersign is stopped at the moment, so approvals do not count until it is resumed."
+    end = "Nothing has happened yet; I will tell you here." + (
+        stopped if any(one.body.get("stopped") for one in made) else ""
     )
-    return f"{what} waits for {who}. Nothing has happened yet; I will tell you here.{after} It expires {until}."
+    return f"{lines[0]} {end}" if len(lines) == 1 else "\n".join(f"- {line}" for line in lines) + f"\n\n{end}"
+
+
+def waits(made: Made, names: Names = NOBODY) -> str:
+    """One held call: what, for whom, until when."""
+    until = _moment(str(made.body.get("expires_at", "")))
+    after = " and for the refund it announces" if made.body.get("after") else ""
+    end = f", until {until}" if until else ""
+    return f"{_what(made, names)} waits for {_approvers(str(made.body.get('waiting_for', '')))}{after}{end}."
+
+
+def still_waits(made: Made, names: Names = NOBODY) -> str:
+    waiting = _approvers(str(made.body.get("waiting_for", "")))
+    return f"{_what(made, names)} already waits for {waiting}. I did not ask twice."
+
+
+def _moment(text: str) -> str:
+    """``24 Nov 00:13 UTC``, as the cards write it."""
+    try:
+        at = datetime.strptime(text, "%Y-%m-%d %H:%M UTC").replace(tzinfo=UTC)
+    except ValueError:
+        return text
+    return f"{at.day} {at:%b %H:%M} UTC"
+
+
+def standing(memory: Memory) -> str:
+    """How the requests of this conversation stand, as far as it was told here."""
+    lines = [f"- {waits(one, names_in(memory))}" for one in memory.waiting.values()]
+    lines += [f"- {event(text)}" for text in memory.ended[-3:]]
+    if not lines:
+        return (
+            "Nothing that you asked for in this conversation waits. `/countersign pending` lists everything of yours."
+        )
+    return "As far as I know:\n" + "\n".join(lines) + "\n\n`/countersign pending` shows it as it is this minute."
+
+
+def _what(made: Made, names: Names) -> str:
+    given = made.given
+    if made.call.name == "refund_issue":
+        return (
+            f"The refund of **{money(given.get('amount'), given.get('currency'))}** for order {given.get('order_id')}"
+        )
+    if made.call.name == "email_send":
+        return f"The e-mail “{given.get('subject')}” to {names.get(str(given.get('to')), given.get('to'))}"
+    if made.call.name == "crm_write":
+        return f"The change of the {given.get('field')} of {given.get('customer_id')}"
+    return "Your request"
 
 
 def _approvers(text: str) -> str:
     many = re.match(r"(\d+) of: (.*)", text)
     roles = [part.strip() for part in re.split(r",| or ", many[2] if many else text) if part.strip()]
-    names = " or ".join(_ROLES.get(role, role) for role in roles) or "an approver"
-    return f"{many[1]} people of {names}" if many else names
+    names = " or ".join(_ROLES.get(role, role.replace("_", " ")) for role in roles) or "an approver"
+    if many is None:
+        return names
+    return f"{'two' if many[1] == '2' else many[1]} different people ({names.removeprefix('a ')}s)"
 
 
 def event(text: str) -> str:
-    """What became of held calls."""
-    return "\n\n".join(_one_event(part) for part in text.split("\n\n"))
-
-
-def _one_event(text: str) -> str:
+    """What became of a held call."""
     head, _, rest = text.partition("\n")
     found = _EVENT.match(head)
     if found is None:
-        return text
-    said = "\n".join(line for line in rest.splitlines() if "⟦" not in line and "not instructions:" not in line).strip()
-    word, headline, state = found["word"], found["headline"], found["state"]
-    if word == "executed":
-        return f"Done: {said or headline} {state}"
-    quoted = f"\n> {said}" if said else ""
-    return f"{headline}: {state}{quoted}"
+        return head.strip() or "Something ended, but I was not told what."
+    said = " ".join(line for line in rest.splitlines() if "⟦" not in line and "not instructions:" not in line).strip()
+    state = found["state"].strip()
+    headline = found["headline"].rstrip(".")
+    if found["word"] == "executed":
+        return f"Done. {said or f'{headline}.'} {state.replace(', and executed', '')}".strip()
+    reason = f"\n> {said}" if said else ""
+    return f"**{headline}**: {state[:1].lower()}{state[1:]}{reason}"
+
+
+# --- orders -----------------------------------------------------------------------------------------
 
 
 def left(order: Record) -> Decimal | None:
     """What can still be refunded; None: nothing was paid."""
-    try:
-        return Decimal(str(order["paid"])) - Decimal(str(order.get("refunded") or "0"))
-    except (InvalidOperation, KeyError):
-        return None
+    paid = decimal(order.get("paid"))
+    return None if paid is None else paid - (decimal(order.get("refunded") or "0") or Decimal(0))
 
 
 def unpaid(order: Record) -> str:
-    return f"Order {order.get('order_id')} was never paid, so there is nothing to refund. Nothing was done."
+    return f"Order {order.get('order_id')} of {who(order)} was never paid, so there is nothing to refund."
 
 
 def nothing_left(order: Record) -> str:
-    return f"Of order {order.get('order_id')} everything was refunded already. Nothing was done."
+    amount = money(order.get("paid"), order.get("currency"))
+    return f"Order {order.get('order_id')} was refunded in full already ({amount}). There is nothing left to refund."
 
 
 def how_much(order: Record, rest: Decimal) -> str:
-    money = f"{rest:.2f} {order.get('currency')}"
     return (
-        f"{_who(order)}: {money} is left of what was paid for order {order.get('order_id')}. How much shall I refund?"
+        f"Order {order.get('order_id')} of {who(order)}: {_items(order)}. "
+        f"Of what was paid, {money(rest, order.get('currency'))} is left. How much shall I refund?"
+    )
+
+
+def too_much(order: Record, rest: Decimal, wanted: Decimal) -> str:
+    currency = order.get("currency")
+    paid, back = money(order.get("paid"), currency), decimal(order.get("refunded") or "0") or Decimal(0)
+    so_far = f" and {money(back, currency)} refunded before" if back else ""
+    return (
+        f"{money(wanted, currency)} is more than I can refund: for order {order.get('order_id')} {paid} was "
+        f"paid{so_far}, "
+        f"so {money(rest, currency)} is left. I asked for nothing. How much shall I refund?"
     )
 
 
 def other_currency(order: Record, asked: str) -> str:
+    currency = order.get("currency")
     return (
-        f"Order {order.get('order_id')} was paid in {order.get('currency')}, not in {asked}. Nothing was done. "
-        f"How much shall I refund in {order.get('currency')}?"
+        f"Order {order.get('order_id')} was paid in {currency}, not in {asked}, and I do not convert. I asked for "
+        f"nothing. "
+        f"How much shall I refund in {currency}?"
     )
 
 
-def what_to_write(customer: Record | None) -> str:
-    name = customer.get("name") if customer is not None else "them"
-    return f"What shall I write to {name}?"
+def not_positive(order: Record) -> str:
+    return f"A refund has to be more than zero. How much shall I refund for order {order.get('order_id')}?"
 
 
-def which_of(customer: Record, orders: list[Record]) -> str:
+def belongs_to(order: Record, asked: str) -> str:
+    number = order.get("order_id")
+    return f"Order {number} belongs to {who(order)}, not to {asked}. Nothing was done. Which order do you mean?"
+
+
+def which_of(customer: Record, orders: Sequence[Record]) -> str:
     if not orders:
-        return f"{customer.get('name')} ({customer.get('customer_id')}) has no orders. Nothing was done."
-    lines = "\n".join(_order_line(one) for one in orders)
-    return f"{customer.get('name')} has {len(orders)} orders:\n{lines}\n\nWhich one do you mean?"
+        return f"{_label(customer)} has no orders. Nothing was done."
+    lines = "\n".join(f"{n}. {order_line(one)}" for n, one in enumerate(orders, 1))
+    return f"{_label(customer)} has {len(orders)} orders:\n{lines}\n\nWhich one do you mean?"
 
 
-def which_customer(name: str, people: list[Record]) -> str:
-    if not people:
-        return f"I found no customer called {name}. Nothing was done. Check the spelling, or give an id like C-1007."
-    lines = "\n".join(f"- {one.get('name')} ({one.get('customer_id')}), {one.get('email')}" for one in people)
-    return f"There are {len(people)} customers called {name}:\n{lines}\n\nWhich one do you mean?"
-
-
-def order(record: Record) -> str:
-    currency = record.get("currency")
+def order(record: Record, aspect: str = "") -> str:
+    number = record.get("order_id")
     dates = [f"placed {record.get('placed_on')}"]
     dates += [
-        f"{word} {record[key]}"
-        for word, key in (("shipped", "shipped_on"), ("delivered", "delivered_on"))
-        if record.get(key)
+        f"{w} {record[k]}" for w, k in (("shipped", "shipped_on"), ("delivered", "delivered_on")) if record.get(k)
     ]
+    if aspect == "tracking":
+        code = record.get("tracking")
+        return f"Order {number}: {record.get('status')}, " + (
+            f"tracking {code}." if code else "no tracking number yet."
+        )
+    tracking = (
+        f"; tracking {record.get('tracking')}" if record.get("tracking") and not record.get("delivered_on") else ""
+    )
+    return (
+        f"**Order {number}** of {who(record)} is {record.get('status')} ({', '.join(dates)}{tracking}).\n"
+        f"- {_items(record)}\n- total {money(record.get('total'), record.get('currency'))}; {_paid(record)}"
+    )
+
+
+def paid(record: Record) -> str:
+    """The money side of one order."""
+    return f"Order {record.get('order_id')} of {who(record)}, {record.get('status')}: {_paid(record)}."
+
+
+def _paid(record: Record) -> str:
+    rest, currency = left(record), record.get("currency")
+    if rest is None:
+        return "not paid yet"
+    back = decimal(record.get("refunded") or "0") or Decimal(0)
+    if not back:
+        return f"**{money(record.get('paid'), currency)}** paid, nothing refunded"
+    all_of_it = money(record.get("paid"), currency)
+    return f"**{all_of_it}** paid, {money(back, currency)} refunded, {money(rest, currency)} left"
+
+
+def orders(found: Sequence[Record], customer: Record) -> str:
+    if not found:
+        return f"{_label(customer)} has no orders."
+    lines = "\n".join(f"{n}. {order_line(one)}" for n, one in enumerate(found, 1))
+    return f"{_label(customer)} has {len(found)} order{'' if len(found) == 1 else 's'}, newest first:\n{lines}"
+
+
+def paid_in_all(found: Sequence[Record], customer: Record) -> str:
+    """What a customer has paid and got back, over all their orders."""
+    sums: dict[str, list[Decimal]] = {}
+    for one in found:
+        of = sums.setdefault(str(one.get("currency")), [Decimal(0), Decimal(0)])
+        of[0] += decimal(one.get("paid") or "0") or Decimal(0)
+        of[1] += decimal(one.get("refunded") or "0") or Decimal(0)
+    texts = [
+        f"**{money(total, currency)}**" + (f", of which {money(back, currency)} was refunded" if back else "")
+        for currency, (total, back) in sorted(sums.items())
+        if total
+    ]
+    number = f"{len(found)} order{'' if len(found) == 1 else 's'}"
+    return f"{_label(customer)} has paid {' and '.join(texts) or 'nothing'} so far, over {number}."
+
+
+def order_line(one: Record) -> str:
+    total = money(one.get("total"), one.get("currency"))
+    return f"order {one.get('order_id')}, {one.get('placed_on')}, {one.get('status')}, {total}: {_items(one)}"
+
+
+def who(record: Record) -> str:
+    """The customer of an order."""
+    owner = record.get("customer")
+    return _label(owner) if isinstance(owner, Mapping) else str(record.get("customer_id"))
+
+
+def _label(customer: Record) -> str:
+    return f"{customer.get('name')} ({customer.get('customer_id')})"
+
+
+def _items(record: Record) -> str:
     items = record.get("items")
-    listed = ", ".join(str(item) for item in items) if isinstance(items, list) else ""
-    rest = left(record)
-    money = (
-        "not paid yet"
-        if rest is None
-        else (
-            f"paid **{record.get('paid')} {currency}**, refunded {record.get('refunded') or '0.00'} {currency}, "
-            f"left {rest:.2f} {currency}"
-        )
-    )
-    return (
-        f"**Order {record.get('order_id')}** for {_who(record)}: {record.get('status')} ({', '.join(dates)}).\n"
-        f"- {listed}\n- total {record.get('total')} {currency}; {money}"
-    )
-
-
-def orders(made: Made, customer: Record) -> str:
-    result = made.body.get("result")
-    found = result.get("orders") if isinstance(result, Mapping) else None
-    listed = [one for one in found if isinstance(one, Mapping)] if isinstance(found, list) else []
-    if not listed:
-        return f"{customer.get('name')} ({customer.get('customer_id')}) has no orders."
-    totals: dict[str, Decimal] = {}
-    for one in listed:
-        if one.get("paid") is not None:
-            currency = str(one.get("currency"))
-            totals[currency] = totals.get(currency, Decimal(0)) + Decimal(str(one["paid"]))
-    paid = ", ".join(f"{value:.2f} {currency}" for currency, value in sorted(totals.items())) or "nothing"
-    lines = "\n".join(_order_line(one) for one in listed)
-    return f"{customer.get('name')} ({customer.get('customer_id')}) has paid {paid} for {len(listed)} orders:\n{lines}"
-
-
-def customer(record: Record) -> str:
-    note = f"\n- note (the customer's words): “{record['note']}”" if record.get("note") else ""
-    return (
-        f"**{record.get('name')}** ({record.get('customer_id')}), {record.get('tier')} customer since "
-        f"{record.get('customer_since')}\n- {record.get('email')}, {record.get('phone')}\n- {record.get('address')}{note}"
-    )
-
-
-def table(made: Made, about: str) -> str:
-    result = made.body.get("result")
-    if not isinstance(result, Mapping):
-        return made.sentence
-    columns = [str(name) for name in _list(result.get("columns"))]
-    rows = [
-        [_cell(column, value) for column, value in zip(columns, _list(row), strict=False)]
-        for row in _list(result.get("rows"))
-    ]
-    if len(rows) == 1 and len(columns) == 1:
-        return f"{about[:1].upper()}{about[1:]}: **{rows[0][0]}**"
-    lines = "\n".join("- " + ", ".join(cells) for cells in rows[:20])
-    return f"{about[:1].upper()}{about[1:]} ({', '.join(columns)}):\n{lines or '- nothing'}"
-
-
-def ledger(made: Made) -> str:
-    result = made.body.get("result")
-    if not isinstance(result, Mapping):
-        return made.sentence
-    entries = [one for one in _list(result.get("entries")) if isinstance(one, Mapping)]
-    lines = "\n".join(
-        f"- {str(one.get('at', ''))[:10]} {one.get('kind')} {one.get('amount')} {one.get('currency')}, order {one.get('order_id')}"
-        for one in entries[:15]
-    )
-    more = f"\n… and {len(entries) - 15} more" if len(entries) > 15 else ""
-    return f"{made.sentence}\n{lines}{more}" if entries else "The ledger has no such entries."
-
-
-def since(span: str | None, system: str) -> str | None:
-    """The first day of a span, counted from the day the system prompt names."""
-    found = re.search(r"Today is (\d{4}-\d{2}-\d{2})", system)
-    if span is None or found is None:
-        return None
-    today = date.fromisoformat(found[1])
-    firsts = {
-        "today": today,
-        "week": today - timedelta(days=today.weekday()),
-        "month": today.replace(day=1),
-        "year": today.replace(month=1, day=1),
-    }
-    return firsts[span].isoformat()
-
-
-def requester(system: str) -> str:
-    """Whose name stands under a mail."""
-    found = re.search(r"You act as (.+?) \(roles:", system)
-    return found[1] if found else "Customer care"
-
-
-def letter(about: str, to: Record | None, refund: Mapping[str, Json] | None, sender: str) -> tuple[str, str]:
-    """Subject and body of a mail about `about`."""
-    name = str((to or {}).get("name", "")).split(" ")[0]
-    greeting = f"Hello {name}," if name else "Hello,"
-    if refund is not None and re.search(
-        r"\b(on (?:its|the) way|refund|money|coming|processed|done|issued)\b", about, re.IGNORECASE
-    ):
-        money = f"{refund.get('amount')} {refund.get('currency')}"
-        subject = f"Your refund for order {refund.get('order_id')}"
-        text = f"your refund of {money} for order {refund.get('order_id')} is on its way."
-    elif re.search(r"\bthank(?:s|[- ]you)?\b", about, re.IGNORECASE):
-        subject, text = (
-            "Thank you for your order",
-            "thank you very much for your last order. We are glad to have you with us.",
-        )
-    else:
-        told = _to_you(about)
-        subject = _subject(told)
-        text = f"{told[:1].upper()}{told[1:]}." if not told.endswith((".", "!", "?")) else told
-    return subject, f"{greeting}\n\n{text}\n\nKind regards\n{sender}"
-
-
-def _to_you(about: str) -> str:
-    """The requester speaks of the customer; the mail speaks to them."""
-    swaps = (
-        (r"\b(?:she|he|they) (?:is|are)\b", "you are"),
-        (r"\b(?:she|he|they) (?:has|have)\b", "you have"),
-        (r"\b(?:she|he|they)\b", "you"),
-        (r"\b(?:her|his|their)\b", "your"),
-        (r"\b(?:him|them)\b", "you"),
-    )
-    for pattern, word in swaps:
-        about = re.sub(pattern, word, about, flags=re.IGNORECASE)
-    return about.strip()
-
-
-def _subject(text: str) -> str:
-    words = text.split()
-    short = " ".join(words[:8])
-    return (short[:1].upper() + short[1:]).rstrip(".,;:") + ("…" if len(words) > 8 else "")
-
-
-def _order_line(one: Record) -> str:
-    items = one.get("items")
-    listed = ", ".join(str(item) for item in items) if isinstance(items, list) else ""
-    return f"- order {one.get('order_id')}, {one.get('placed_on')}, {one.get('status')}, {one.get('total')} {one.get('currency')}: {listed}"
-
-
-def _who(record: Record) -> str:
-    customer_of = record.get("customer")
-    if isinstance(customer_of, Mapping):
-        return f"{customer_of.get('name')} ({customer_of.get('customer_id')})"
-    return str(record.get("customer_id"))
-
-
-def _cell(column: str, value: Json) -> str:
-    if column.endswith("_minor") and isinstance(value, int):
-        return f"{Decimal(value) / 100:.2f}"
-    return str(value)
-
-
-def _list(value: Json) -> list[Json]:
-    return list(value) if isinstance(value, list | tuple) else []
+    return ", ".join(str(item) for item in items) if isinstance(items, list) and items else "no items"

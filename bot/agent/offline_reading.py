@@ -1,4 +1,4 @@
-"""What a sentence asks for, read with patterns: the understanding half of the offline stand-in. English only.
+"""Sentences -> intents, for the offline stand-in. Patterns, no language model: English alone.
 
 Knows words; knows no record, no tool result and no person. Whatever it does not recognise it leaves unrecognised.
 """
@@ -6,392 +6,337 @@ Knows words; knows no record, no tool result and no person. Whatever it does not
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from decimal import Decimal
-from typing import TypeAlias
+from dataclasses import replace
+from datetime import date
 
-_MONTHS = [
-    "january",
-    "february",
-    "march",
-    "april",
-    "may",
-    "june",
-    "july",
-    "august",
-    "september",
-    "october",
-    "november",
-    "december",
-]
-_UNITS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-]
-_UNITS += ["seventeen", "eighteen", "nineteen"]
-_TENS = {
-    word: 10 * n
-    for n, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
-}
-_CURRENCY = {"$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY"}
-_CURRENCY |= {"usd": "USD", "dollar": "USD", "dollars": "USD", "buck": "USD", "bucks": "USD", "eur": "EUR"}
-_CURRENCY |= {"euro": "EUR", "euros": "EUR", "gbp": "GBP", "pound": "GBP", "pounds": "GBP", "jpy": "JPY", "yen": "JPY"}
-_WORDS = "|".join(sorted((w for w in _CURRENCY if w.isalpha()), key=len, reverse=True))
-_NUMBER = r"\d{1,3}(?:,\d{3})+(?:\.\d{1,2})?|\d+(?:[.,]\d{1,2})?"
-_AMOUNT = re.compile(rf"([$€£¥])\s?({_NUMBER})|({_NUMBER})\s?(?:({_WORDS})\b|([$€£¥]))", re.IGNORECASE)
-_SPELLED = re.compile(
-    rf"\b((?:{'|'.join([*_UNITS, *_TENS, 'hundred', 'and', '-'])}|\s|-)+)\s+({_WORDS})\b", re.IGNORECASE
+from bot.agent import offline_words as words
+from bot.agent.offline_clauses import change, mail, mail_head, refund, whom
+from bot.agent.offline_intents import (
+    Change,
+    Intent,
+    Ledger,
+    LookUp,
+    Mail,
+    Refund,
+    Talk,
+    Topic,
+    Unable,
+    Undo,
+    What,
+    Whom,
 )
-_ORDER = re.compile(r"(?:\borders?\b\s*(?:no\.?|number|nr\.?|id)?\s*[#:]?\s*|#)(\d{3,10})\b", re.IGNORECASE)
-_BARE = re.compile(r"(?<![\w.,$€£¥+-])(\d{4,10})(?![\w]|[.,]\d)")
-_CUSTOMER_ID = re.compile(r"\bC-\d{1,10}\b", re.IGNORECASE)
-_EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
-_NAME = re.compile(r"\b([A-Z][\w'’-]+(?:\s+(?:[A-Z][\w'’-]+|van|von|de|der|la|O'[A-Z]\w+))*\s+[A-Z][\w'’-]+)\b")
-_ONE_NAME = re.compile(
-    r"(?:\bfor|\bof|\bto|\bcustomer|\bdid|\bhas|\bis|\bmail|\bemail|\btell|\bwrite)\s+([A-Z][a-z'’-]{2,})\b"
-)
-_NOT_NAMES = {"Refund", "Order", "Please", "Mail", "Send", "The", "Customer", "Thursday", "Countersign", "What", "Who"}
-_NOT_NAMES |= {"Show", "Look", "Note", "Change", "Update", "Tell", "Write", "Email", "And", "Set", "Find", "When"}
-_NOT_NAMES |= {
-    day.capitalize() for day in ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-}
-_NOT_NAMES |= {month.capitalize() for month in _MONTHS}
-_REFUND = re.compile(
-    r"\b(refund(?:ed|ing)?|reimburse|money back|pay(?:ing)? back|give .{0,30}\bback|credit)\b", re.IGNORECASE
-)
-_ASKS_ABOUT = re.compile(
-    r"^\s*(?:(?:please|so|and|hey|hi|hello)\b[ ,]*)*(?:what|which|when|how|who|where|was|were|is|are|has|have|had|did|"
-    r"does|do|show|list|find|check|look|tell me|give me|can i see)\b",
+from bot.agent.offline_questions import question
+from bot.agent.offline_topics import about_requests, whole
+
+_POLITE = re.compile(
+    r"^(?:\W*(?:hi|hello|hey|good (?:morning|afternoon|evening|day)|dear)\b(?: there| countersign| bot| "
+    r"team)?[\s,.!:-]+|"
+    r"\W*(?:please|pls|kindly|so|ok|okay|now|then|also|and|well|sorry|thanks|thank you)\b[\s,!.:-]*|"
+    r"(?:can|could|would|will) (?:you|we|i)(?: please| kindly| also| then)?\s+(?!see\b)|would you mind\s+|"
+    r"(?:i|we)(?:'d| would) like (?:you )?to\s+|(?:i|we) (?:want|need|have|wish) (?:you )?to\s+|"
+    r"(?:i|we) (?:want|need|would like|'d like) (?=(?:a |the )?(?:refund|mail|e-?mail))|"
+    r"(?:go ahead and|let's|let us|make sure to|be so kind (?:as )?to)\s+)+",
     re.IGNORECASE,
 )
-_FULL = re.compile(
-    r"\b(in full|full(?:y)?|full amount|everything|all of it|entire|the whole|completely)\b", re.IGNORECASE
-)
-_HALF = re.compile(r"\b(half|50 ?%)", re.IGNORECASE)
-_MAIL_HEAD = re.compile(
-    r"\b(?:e-?mail|write(?: to)?|notify|inform|message|let(?= [^.]* know)|drop|tell(?! me\b)|"
-    r"send(?=[^.]*\b(?:e-?mail|mail|note|message|letter)\b)|mail)\b",
-    re.IGNORECASE,
+_MENTION = re.compile(r"^\W*<?@[\w.-]+>?[\s,:]*")
+_VERBS = (
+    r"e-?mail|mail|write|notify|inform|let (?!me\b)|tell (?!me\b)|send|message|refund|reimburse|note (?:on|for|that|"
+    r"down)|"
+    r"change|update|set|correct|look up|look|show|find|what|which|how|who|when|where|list|check|give|tell me|pay back|"
+    r"undo|revert|remind|apologi[sz]e|thank|ask|add a note|upgrade|cancel|approve|credit|has|did|is|was"
 )
 _SPLIT = re.compile(
-    r"(?:\s*[;.]\s+|\s*,?\s+(?:and|then|and then|also|plus)\s+)"
-    r"(?=(?:also |then |please )*(?:e-?mail|mail|write|notify|inform|let|tell(?! me)|send|message|refund|reimburse|note|"
-    r"change|update|set|look|show|find|what|which|how|who|when|list|check|give)\b)",
+    r"(?:\s*(?:[;!?]|(?<![A-Z])\.)\s+(?:(?:and|then|also)\s+)?|\s*,?\s+(?:and then|and also|and|then|also|plus)\s+|"
+    r"\s*,\s+(?=(?:then|please|and)\s))"
+    rf"(?=(?:also |then |please |can you |could you )*(?:{_VERBS})\b|(?:for )?order #?[0-9]{{3,}}\b)",
     re.IGNORECASE,
 )
-_CHANGE = re.compile(r"\b(change|update|set|correct|replace)\b", re.IGNORECASE)
-_FIELDS = (
-    ("phone", r"phone(?: number)?|telephone|mobile|number"),
-    ("address", r"(?:shipping |postal |home )?address"),
-    ("tier", r"tier|level|status|segment"),
-    ("note", r"notes?"),
-)
-_UNDO = re.compile(r"\b(undo|revert|take (?:that|it) back|roll(?: that)? back)\b", re.IGNORECASE)
-_HELP = re.compile(
-    r"^\W*(?:(?:hi|hello|hey|good (?:morning|day|evening)|help|what can you do|who are you|thanks|thank you|cheers)\b.{0,40})$",
+_SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=[A-Z0-9$€£])")
+_QUOTED = re.compile(r"[\"“][^\"“”]{1,4000}[\"”]")
+_REFUND = re.compile(
+    r"\b(refund(?:ing)?|reimburse|money back|pay(?:ing)? .{0,40}\bback|give .{0,40}\bback|credit(?! card))\b",
     re.IGNORECASE,
 )
-_WAITING = re.compile(
-    r"\b(pending|what(?:'s| is) waiting|waiting for|how (?:does it|do(?:es)? (?:that|things)) stand)\b", re.IGNORECASE
+_NOT = re.compile(
+    r"\b(?:do not|don't|never|not) (?:\w+ )?(?:refund|mail|e-?mail|send|pay|write|change)\b", re.IGNORECASE
+)
+_ASKS = re.compile(
+    r"^\W*(?:(?:what|which|when|how|who|whose|where|why|was|were|is|are|has|have|had|did|does|do|should|may|"
+    r"show|list|find|check|look|display|open|pull up|get|see|search|give me|tell me|status|info|details|track|"
+    r"anything)\b|"
+    r"what's|who's|where's|how's)",
+    re.IGNORECASE,
+)
+_UNDO = re.compile(
+    r"\b(undo|revert|(?:take|roll|put|change) (?:that|it|this)(?: change)? back|roll back)\b", re.IGNORECASE
+)
+_UNABLE = re.compile(
+    r"^(?:cancel|delete|remove|erase|ship|re-?send|replace|create|order|charge|call|ring|schedule|book|translate|"
+    r"reset|block|"
+    r"unblock|close|reopen|merge|export|import|print|upload|download|transfer|wire|pay|buy|grant|make me|give "
+    r".{1,30} access|"
+    r"promote|hire|fire|run|execute|kill|resume|invoice|discount)\b[^.?!]{0,60}",
+    re.IGNORECASE,
+)
+_EVERYBODY = re.compile(r"\b(?:all (?:the |our |of )?(?:customers|orders|clients)|every (?:customer|order|client)|"
+                        r"everybody|everyone)\b", re.IGNORECASE)  # fmt: skip
+_LEDGER = re.compile(r"\b(ledger|refunds|payments|transactions|bookings)\b", re.IGNORECASE)
+_MONEY_WORDS = re.compile(r"\b(paid|payments?|pays?|refund(?:ed|able|s)?|left|ow(?:e|es|ed)|balance|spent|spend)\b")
+_ASPECTS = (
+    ("note", r"\bnotes?\b"),
+    ("phone", r"\b(?:phone|telephone|mobile|call)\b"),
+    ("email", r"\be-?mail\b|\bmail address\b"),
+    ("address", r"\baddress\b|\blives?\b"),
+    ("tier", r"\b(?:tier|level)\b"),
+    ("tracking", r"\btrack(?:ing)?\b"),
+)
+_SEARCH = re.compile(
+    r"\b(?:(?:customers?|clients?|anyone|anybody|someone|somebody|people|everyone)\s+(?:who (?:is|are) )?(?:in|from|"
+    r"at|near|"
+    r"named|called|living in|with (?:the )?(?:name|phone|phone number|number|address))|live in|lives in|search(?: "
+    r"for)?)\s+"
+    r"(.{2,80}?)[?.!]*$",
+    re.IGNORECASE,
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Money:
-    """An amount as it was written. `currency` None: the order's own."""
-
-    text: str
-    currency: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Whom:
-    """Which order or customer a sentence is about; everything None: whatever the conversation was about."""
-
-    order: str | None = None
-    customer_id: str | None = None
-    email: str | None = None
-    name: str | None = None
-
-    @property
-    def nobody(self) -> bool:
-        return not (self.order or self.customer_id or self.email or self.name)
-
-
-@dataclass(frozen=True, slots=True)
-class Refund:
-    whom: Whom
-    amount: Money | None
-    share: str | None
-    """``full`` or ``half`` of what is left."""
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Mail:
-    whom: Whom
-    about: str
-    """What to write, in the sentence's own words."""
-
-
-@dataclass(frozen=True, slots=True)
-class LookUp:
-    whom: Whom
-    what: str
-    """``customer``, ``order``, ``orders`` or ``payments``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    whom: Whom
-    field: str
-    value: str
-
-
-@dataclass(frozen=True, slots=True)
-class Undo:
-    """Take back the last change of this conversation."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ledger:
-    kind: str | None
-    days: str | None
-    """``today``, ``week``, ``month``, ``year``, or None for all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    sql: str
-    about: str
-
-
-@dataclass(frozen=True, slots=True)
-class Talk:
-    """Greetings, thanks, help."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pending:
-    """What waits?"""
-
-
-Intent: TypeAlias = Refund | Mail | LookUp | Change | Undo | Ledger | Query | Talk | Pending
-
-
-def read(text: str) -> tuple[Intent, ...]:
+def read(text: str, today: date | None = None) -> tuple[Intent, ...]:
     """Everything `text` asks for that this stand-in understands, in order; empty: nothing."""
-    if _HELP.match(text.strip()):
-        return (Talk(),)
-    found: list[Intent] = []
-    for part in parts(text):
-        intent = _read_part(part)
-        if intent is not None:
-            found.append(intent)
-    return tuple(found)
+    text = _MENTION.sub("", " ".join(text.replace("’", "'").split()))
+    topic = whole(text)
+    if topic is not None:
+        return (Talk(topic),)
+    text = _POLITE.sub("", text)
+    if words.is_foreign(text):
+        return (Talk(Topic.FOREIGN),)
+    if question(text, today) is not None and text.lower().startswith(("select", "with", "run", "query")):
+        return (question(text, today),)  # type: ignore[return-value]  # it is there, the line above says
+    read_parts = [(part, _clause(part, today)) for part in parts(text)]
+    return _joined(read_parts) or _mentioned(text)
 
 
 def parts(text: str) -> list[str]:
-    """The clauses of a request: "refund …, and mail …" is two."""
-    pieces = [piece.strip(" ,;.") for piece in _SPLIT.split(" ".join(text.split()))]
-    return [piece for piece in pieces if piece]
+    """The clauses of a request: "refund …, and mail …" is two. What stands in quotation marks stays whole."""
+    quoted = [found.span() for found in _QUOTED.finditer(text)]
+    begin, pieces = 0, []
+    cuts = sorted({found.span() for pattern in (_SPLIT, _SENTENCE) for found in pattern.finditer(text)})
+    for start, end in cuts:
+        if start >= begin and not any(a < end and start < b for a, b in quoted):
+            pieces.append(text[begin:start])
+            begin = end
+    pieces.append(text[begin:])
+    return [tidy for piece in pieces if (tidy := _POLITE.sub("", piece.strip(" ,;"))).strip(" .!?-")]
 
 
-def whom(text: str) -> Whom:
-    """The order or customer that `text` names."""
-    order = _ORDER.search(text) or _BARE.search(_AMOUNT.sub(" ", _CUSTOMER_ID.sub(" ", text)))
-    customer, email = _CUSTOMER_ID.search(text), _EMAIL.search(text)
-    return Whom(
-        order=order[1] if order else None,
-        customer_id=customer[0].upper() if customer else None,
-        email=email[0] if email else None,
-        name=_name(text),
-    )
+def follow(asked: tuple[Intent, ...], reply: str, question_asked: str, today: date | None = None) -> tuple[Intent, ...]:
+    """What is wanted, after `reply` was given to a question about `asked`. A new request takes its place."""
+    new = read(reply, today)
+    if "shall I write" in question_asked and not any(isinstance(one, Talk | Refund) for one in new):
+        return tuple(_told(one, reply, new) for one in asked)
+    if any(not _continues(one, asked, reply) for one in new):
+        return new
+    target = whom(reply)
+    if target.nobody:
+        target = replace(target, name=words.only_a_name(reply))
+    how_much = "How much" in question_asked
+    found = [_answered(one, target, reply, how_much) for one in asked]
+    return tuple(found) if tuple(found) != asked or not new else new
 
 
-def amount(text: str) -> Money | None:
-    """The first amount of money in `text`, as a decimal string with two places."""
-    found = _AMOUNT.search(text)
-    if found is not None:
-        sign, number = found[1] or found[5], found[2] or found[3]
-        currency = _CURRENCY[(sign or found[4]).lower()]
-        if re.fullmatch(r"\d+,\d{1,2}", number):
-            number = number.replace(",", ".")
-        return Money(f"{Decimal(number.replace(',', '')):.2f}", currency)
-    spelled = _SPELLED.search(text)
-    value = None if spelled is None else _spelled(spelled[1])
-    return None if spelled is None or value is None else Money(f"{value}.00", _CURRENCY[spelled[2].lower()])
+# --- one clause -------------------------------------------------------------------------------------
 
 
-def _read_part(part: str) -> Intent | None:
-    asks = _ASKS_ABOUT.match(part) is not None
-    if re.match(r"\s*(?:run:?\s+|query:?\s+)?(?:select|with)\s+\w", part, re.IGNORECASE):
-        return Query(re.sub(r"^\s*(?:run|query):?\s+", "", part, flags=re.IGNORECASE), "your query")
+def _clause(part: str, today: date | None) -> Intent | None:
     if _UNDO.search(part):
         return Undo()
-    if _WAITING.search(part) and "order" not in part.lower():
-        return Pending()
-    counted = _counted(part)
-    if counted is not None:
-        return counted
-    mail = _MAIL_HEAD.search(part)
-    if _REFUND.search(part) and not asks and (mail is None or _REFUND.search(part).start() < mail.start()):  # type: ignore[union-attr]
-        return _refund(part)
-    if re.search(r"\b(ledger|refunds|payments)\b", part, re.IGNORECASE) and whom(part).nobody:
-        return _ledger(part)
-    change = None if asks else _change(part)
-    if change is not None:
-        return change
-    if mail is not None and not (asks and "?" in part):
-        return _mail(part, mail)
-    return _look_up(part)
-
-
-def _refund(part: str) -> Refund:
-    share = "full" if _FULL.search(part) else "half" if _HALF.search(part) else None
-    return Refund(whom(part), amount(part), share, _reason(part))
-
-
-def _reason(part: str) -> str:
-    """What is left of the sentence once order, amount and politeness are taken out."""
-    because = re.search(r"\b(?:because|since|as|reason:?)\s+(.+)$", part, re.IGNORECASE)
-    rest = because[1] if because else part
-    for pattern in (_ORDER, _AMOUNT, _SPELLED, _CUSTOMER_ID, _EMAIL, _FULL, _HALF):
-        rest = pattern.sub(" ", rest)
-    if not because:
-        rest = re.sub(r"^.*?\b(?:refund(?:ed|ing)?|reimburse|credit|money back|back)\b", " ", rest, flags=re.IGNORECASE)
-        rest = _NAME.sub(" ", rest)
-        rest = re.sub(
-            r"^(?:\s|[,:;.#-]|\b(?:for|of|on|to|the|a|an|amount|please|order|customer|it|in|him|her|them)\b)+",
-            "",
-            rest,
-            flags=re.IGNORECASE,
-        )
-    rest = re.sub(r"\s*,\s*(?=,|$)", "", " ".join(rest.split())).strip(" ,;.:-")
-    return rest if len(rest) >= 4 else ""
-
-
-def _mail(part: str, head: re.Match[str]) -> Mail:
-    body = part[head.end() :].strip(" ,")
-    said = re.search(r"\b(?:that|saying|:|know(?: that)?|whether|about|asking)\s+(.+)$", body, re.IGNORECASE)
-    about = said[1] if said else body
-    if said and said[0].lower().startswith(("about", "whether", "asking")):
-        about = said[0]
-    return Mail(whom(part), about.strip(" ."))
-
-
-def _change(part: str) -> Change | None:
-    noted = re.search(
-        r"\b(?:add a )?note\b(?: down)?(?: (?:on|for|to|in)\b[^:]*?)?\s*(?:that|saying|:)\s+(.+)$", part, re.IGNORECASE
-    )
-    if noted is not None:
-        return Change(whom(part[: noted.start(1)]), "note", noted[1].strip())
-    if not _CHANGE.search(part):
+    has_order = words.order_number(part) is not None
+    topic = about_requests(part)
+    if topic is Topic.APPROVE or (topic is not None and not has_order):
+        return Talk(topic)
+    if _NOT.search(part):
         return None
-    for field, words in _FIELDS:
-        found = re.search(rf"\b(?:{words})\b(.*?)\b(?:to|as|:|=)\s+(.+)$", part, re.IGNORECASE)
-        if found is not None:
-            return Change(whom(part[: found.start(2)]), field, found[2].strip(" ."))
-    return None
+    asks = _ASKS.match(part) is not None
+    target = whom(part)
+    if not target.named and target.order is None:
+        counted = question(part, today)
+        if counted is not None and not isinstance(_ledger(part, target), Ledger):
+            return counted
+    return _act(part, asks) or _unable(part, asks) or _ledger(part, target) or _look_up(part, asks, target)
 
 
-def _ledger(part: str) -> Ledger:
-    kind = (
-        "refund"
-        if re.search(r"refund", part, re.IGNORECASE)
-        else "payment"
-        if re.search(r"payment", part, re.IGNORECASE)
-        else None
-    )
-    span = re.search(r"\b(today|week|month|year)\b", part, re.IGNORECASE)
-    return Ledger(kind, span[1].lower() if span else None)
+def _act(part: str, asks: bool) -> Intent | None:
+    """A refund, a change or a mail."""
+    if asks:
+        return None
+    back, head = _REFUND.search(part), mail_head(part)
+    if (back or head) and _EVERYBODY.search(part) and whom(part).nobody:
+        return Unable("do that for everybody at once: one order, or one customer, at a time")
+    if back is not None and (head is None or back.start() < head.start()):
+        return refund(part)
+    return change(part) or (mail(part, head) if head is not None else None)
 
 
-def _counted(part: str) -> Query | None:
-    low = part.lower()
-    if not re.search(
-        r"\b(how many|count|number of|largest|biggest|highest|top \w+|most expensive|average|total of)\b", low
+def _unable(part: str, asks: bool) -> Intent | None:
+    found = None if asks else _UNABLE.match(part)
+    if found is None or (re.match(r"order\b", part, re.IGNORECASE) and words.order_number(part)):
+        return None
+    return Unable(found[0].strip(" ,"))
+
+
+def _ledger(part: str, target: Whom) -> Intent | None:
+    found = _LEDGER.search(part)
+    if found is None or not (target.nobody or (target.named and target.order is None and "ledger" in part.lower())):
+        return None
+    if re.search(
+        r"\b(how many|count|number of|per|by|largest|biggest|smallest|total|over|above|under)\b", part, re.IGNORECASE
     ):
         return None
-    most = re.search(r"\b(?:top|which|the)?\s*(\d+|two|three|four|five|six|seven|eight|nine|ten)\b", low)
-    limit = 5 if most is None else int(most[1]) if most[1].isdigit() else _UNITS.index(most[1])
-    if re.search(r"\b(largest|biggest|highest|most expensive|top)\b", low):
-        columns = "id, customer_id, status, total_minor, currency"
-        return Query(
-            f"SELECT {columns} FROM orders ORDER BY total_minor DESC LIMIT {min(limit, 50)}", "the largest orders"
+    low = part.lower()
+    kind = "refund" if "refund" in low else "payment" if "payment" in low else None
+    span = re.search(r"\b(today|yesterday|(?:this|last|past|current) \w+|[0-9]+ days)\b", low)
+    return Ledger(kind, part if span else None)
+
+
+def _look_up(part: str, asks: bool, target: Whom) -> Intent | None:
+    low = part.lower()
+    short = len(part.split()) <= 5
+    if not (asks or short or "?" in part):
+        return None
+    found = _SEARCH.search(part)
+    if found is not None and not (target.customer_id or target.email or target.order):
+        return LookUp(
+            Whom(), What.SEARCH, words=re.sub(r"^(?:the |for )", "", found[1].strip(" '\""), flags=re.IGNORECASE)
         )
-    per = re.search(r"\b(?:per|by|for each)\s+(status|currency|customer|tier|country)\b", low)
-    table = next((name for name in ("customers", "payments", "refunds") if name.rstrip("s") in low), "orders")
-    if "order" in low:
-        table = "orders"
-    column = (
-        {"status": "status", "currency": "currency", "customer": "customer_id", "tier": "tier"}.get(per[1])
-        if per
-        else None
+    number = words.phone(part)
+    if number is not None and target.nobody:
+        return LookUp(Whom(), What.SEARCH, words=number)
+    aspect = next((name for name, pattern in _ASPECTS if re.search(pattern, low)), "")
+    one_order = target.order is not None or target.pick is not None
+    if _MONEY_WORDS.search(low):
+        return LookUp(target, What.PAYMENTS)
+    if one_order:
+        on_order = aspect if aspect == "tracking" else ""
+        of_customer = aspect and aspect != "tracking" and target.order is not None
+        return LookUp(target, What.CUSTOMER, aspect) if of_customer else LookUp(target, What.ORDER, on_order)
+    if re.search(r"\b(orders?|ordered|bought|buy|purchas\w+)\b", low) and (not target.nobody or _pronoun(low)):
+        return LookUp(target, What.ORDERS)
+    if target.nth is not None:
+        return LookUp(target, What.ORDER)
+    cue = re.search(
+        r"\b(customer|client|who|whose|look|find|show|search|know|about|where|when|status|parcel|package)\b", low
     )
-    if column is not None:
-        return Query(
-            f"SELECT {column}, COUNT(*) AS n FROM {table} GROUP BY {column} ORDER BY n DESC",
-            f"{table} per {per[1] if per else ''}",
-        )
-    state = next((s for s in ("shipped", "delivered", "cancelled", "placed", "returned") if s in low), None)
-    if table == "orders" and state is not None:
-        return Query(f"SELECT COUNT(*) AS n FROM orders WHERE status = '{state}'", f"{state} orders")
-    return Query(f"SELECT COUNT(*) AS n FROM {table}", table)
-
-
-def _look_up(part: str) -> LookUp | None:
-    low, who = part.lower(), whom(part)
-    if re.search(r"\b(paid|payments?|pay|refunded|refunds?|left|owed?)\b", low):
-        return LookUp(who, "payments" if who.order or who.customer_id or who.email else "orders")
-    if who.order is not None:
-        return LookUp(who, "order")
-    if re.search(r"\b(orders?|ordered|bought|buy|purchases?)\b", low) and (not who.nobody or _pronoun(low)):
-        return LookUp(who, "orders")
-    if re.search(r"\b(customer|client|who|look|find|show|phone|address|e-?mail|tier|search|know about)\b", low):
-        return LookUp(who, "customer") if not who.nobody or _pronoun(low) else None
-    return None
+    if re.search(r"\b(parcel|package|delivery|shipped|delivered|arrive\w*)\b", low) and (asks or "?" in part):
+        return LookUp(target, What.ORDER)
+    if target.named or (aspect and (asks or "?" in part)) or (cue and _pronoun(low) and asks):
+        return LookUp(target, What.CUSTOMER, aspect)
+    name = words.only_a_name(part)
+    return (
+        LookUp(Whom(name=name, hint=part), What.CUSTOMER) if name and part[:1].isupper() and "?" not in part else None
+    )
 
 
 def _pronoun(low: str) -> bool:
-    return re.search(r"\b(she|he|they|her|his|him|them|their|it|that|this)\b", low) is not None
+    return re.search(r"\b(she|he|they|her|his|him|them|their|it|that|this|the customer)\b", low) is not None
 
 
-def _name(text: str) -> str | None:
-    for found in _NAME.finditer(text):
-        words = found[1].split()
-        while words and words[0] in _NOT_NAMES:
-            words = words[1:]
-        if len(words) >= 2:
-            return " ".join(words)
-    one = _ONE_NAME.search(text)
-    return one[1] if one is not None and one[1] not in _NOT_NAMES else None
+# --- several clauses --------------------------------------------------------------------------------
 
 
-def _spelled(words: str) -> int | None:
-    total = 0
-    for word in re.split(r"[\s-]+", words.lower().strip()):
-        if word in _UNITS:
-            total += _UNITS.index(word)
-        elif word in _TENS:
-            total += _TENS[word]
-        elif word == "hundred":
-            total = max(total, 1) * 100
-        elif word not in ("and", ""):
-            return None
-    return total or None
+def _joined(found: list[tuple[str, Intent | None]]) -> tuple[Intent, ...]:
+    """Clauses that lean on others get from them who is meant; what is no request of its own explains its neighbour."""
+    intents: list[Intent] = []
+    said: list[str] = []
+    for part, intent in found:
+        intent = _like_before(part, intent, intents)
+        if intent is not None:
+            intents.append(intent)
+        elif (
+            intents
+            and isinstance(intents[-1], Mail | Change)
+            and isinstance(_with_more(intents[-1], part), Mail | Change)
+        ):
+            intents[-1] = _with_more(intents[-1], part)
+        elif not _NOT.search(part):
+            said.append(part)
+    around = [whom(part) for part in said]
+    before = next((one for one in around if not one.nobody), Whom())
+    explained: list[Intent] = []
+    for intent in intents:
+        if isinstance(intent, Refund) and not intent.reason and said:
+            intent = replace(intent, reason=" ".join(said)[:400])
+        if isinstance(intent, Refund) and intent.amount is None and intent.share is None:
+            more = " ".join(said)
+            intent = replace(
+                intent, amount=words.amount(more), share=words.share(more) if words.amount(more) is None else None
+            )
+        if isinstance(intent, Refund | Mail | LookUp | Change) and not (isinstance(intent, LookUp) and intent.words):
+            intent = replace(intent, whom=intent.whom.filled(before))
+            before = intent.whom if not intent.whom.nobody else before
+        explained.append(intent)
+    return tuple(explained)
+
+
+def _like_before(part: str, intent: Intent | None, intents: list[Intent]) -> Intent | None:
+    """ "Refund order 1042, 5 dollars, and order 1047, 6 dollars": the second is a refund too."""
+    again = re.match(r"(?:for )?order #?[0-9]{3,}", part, re.IGNORECASE) is not None
+    if again and intents and isinstance(intents[-1], Refund) and (intent is None or isinstance(intent, LookUp)):
+        return refund(f"refund {part}")
+    return intent
+
+
+def _with_more(intent: Intent, part: str) -> Intent:
+    """What was cut off at an "and" belongs to the text before it."""
+    if isinstance(intent, Mail) and intent.about and not intent.verbatim:
+        return replace(intent, about=f"{intent.about} and {part}"[:4000])
+    if isinstance(intent, Change) and intent.field == "note":
+        return replace(intent, value=f"{intent.value} and {part}"[:1500])
+    return Talk(Topic.NEVER_MIND)
+
+
+def _mentioned(text: str) -> tuple[Intent, ...]:
+    """No request, but an order or a customer: show it."""
+    target = whom(text)
+    if _NOT.search(text) or target.nobody or target.nth is not None or target.pick is not None:
+        return ()
+    return (LookUp(target, What.ORDER if target.order else What.CUSTOMER),)
+
+
+# --- answers to questions ---------------------------------------------------------------------------
+
+
+def _continues(new: Intent, asked: tuple[Intent, ...], reply: str) -> bool:
+    """Whether `new`, read from a reply, may be part of the answer and no request of its own."""
+    if isinstance(new, LookUp):
+        return _ASKS.match(reply) is None and not new.words
+    same = any(type(one) is type(new) for one in asked)
+    leans = isinstance(new, Refund | Mail | Change) and (new.whom.nobody or new.whom.nth is not None)
+    return same and leans
+
+
+def _answered(intent: Intent, target: Whom, reply: str, how_much: bool) -> Intent:
+    if isinstance(intent, Refund):
+        amount = words.amount(reply) or (words.plain_amount(reply) if how_much else None)
+        if how_much and amount is None and re.fullmatch(r"[0-9]{1,6}", reply.strip(" .!")):
+            amount = words.Amount(f"{reply.strip(' .!')}.00", None)
+        share = words.share(reply) if amount is None else None
+        if how_much and (amount is not None or share is not None):
+            return replace(intent, amount=amount, share=share)
+        intent = replace(intent, amount=amount or intent.amount, share=share or (None if amount else intent.share))
+        return replace(intent, whom=intent.whom.answered(target))
+    if isinstance(intent, Mail | Change) or (isinstance(intent, LookUp) and not intent.words):
+        return replace(intent, whom=intent.whom.answered(target))
+    return intent
+
+
+def _told(intent: Intent, reply: str, new: tuple[Intent, ...]) -> Intent:
+    if not isinstance(intent, Mail):
+        return intent
+    better = next((one for one in new if isinstance(one, Mail) and one.about), None)
+    if better is not None:
+        return replace(intent, about=better.about, verbatim=better.verbatim)
+    quoted = _QUOTED.search(reply)
+    if quoted is not None:
+        return replace(intent, about=quoted[0][1:-1], verbatim=True)
+    return replace(
+        intent, about=re.sub(r"^\W*(?:that|about|write|say)\s+", "", reply, flags=re.IGNORECASE).strip()[:4000]
+    )
