@@ -287,7 +287,7 @@ class Product:
         """Wait until a posted card says `words` of the item."""
         await self.until(lambda: any(i.headline.startswith(headline) and words in i.status for i in self.chat.items()))
 
-    async def until(self, done: Callable[[], bool], seconds: float = 20) -> None:
+    async def until(self, done: Callable[[], bool], seconds: float = 40) -> None:
         deadline = time.monotonic() + seconds
         while not done():
             if time.monotonic() > deadline:
@@ -296,7 +296,7 @@ class Product:
                 raise AssertionError(f"not so within {seconds} s\n{said}\n{cards}")
             await asyncio.sleep(0.02)
 
-    async def until_said(self, thread: Thread, words: str, seconds: float = 20) -> None:
+    async def until_said(self, thread: Thread, words: str, seconds: float = 40) -> None:
         await self.until(lambda: words in self.chat.heard_by(thread), seconds)
 
     async def audit(self) -> list[tuple[str, str, str | None]]:

@@ -38,6 +38,7 @@ async def test_telling_again_posts_nothing_twice(product: Product) -> None:
 
 
 async def test_a_card_whose_message_was_deleted_is_posted_anew(product: Product) -> None:
+    product.model.script = _only_refund
     await product.write("dana", ASK)
     refund = await product.item("Refund")
     product.chat.faults["update"] = [SurfaceError("message_not_found", gone=True)]

@@ -18,7 +18,7 @@ from policy.model import Json, TenantId
 from tools.ports import Notice, NoticeKind
 
 if TYPE_CHECKING:
-    from tests.unit_durable.conftest import Bench
+    from tests.e2e.durable.conftest import Bench
 
 DEMO = TenantId("demo")
 CARD = Notice(NoticeKind.CARD, DEMO, "h1", 1)
