@@ -18,7 +18,7 @@ from audit.types import UtcDateTime
 from policy.approval import ApprovalStatus
 from policy.model import Subject, TenantId
 from tools.held import EffectState
-from tools.integrity import MacKey, SealedCall, SealedVote
+from tools.spec import Args
 
 
 class HeldCall(SQLModel, table=True):
@@ -74,6 +74,7 @@ class HeldCall(SQLModel, table=True):
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     kills_everywhere: int = 0
     kills_tenant: int = 0
+    erased_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
 
     __table_args__ = (
         sa.UniqueConstraint("tenant", "call_id"),
@@ -232,6 +233,12 @@ def require(conn: Connection, row: HeldCall, on: Iterable[str]) -> None:
         conn.execute(sa.insert(NEEDS), rows)
 
 
+def needs(conn: Connection, row: HeldCall) -> list[str]:
+    """The ids of the held calls that `row` presupposes, whatever became of them."""
+    query = sa.select(NEEDS.c.on_held_id).where(NEEDS.c.tenant == row.tenant, NEEDS.c.held_id == row.held_id)
+    return list(conn.execute(query.order_by(NEEDS.c.on_held_id)).scalars())
+
+
 def unmet(conn: Connection, row: HeldCall) -> list[HeldCall]:
     """The calls `row` presupposes that have not taken effect."""
     query = (
@@ -306,38 +313,25 @@ def subject_of(vote: Vote) -> Subject:
 
 
 def roles(row: HeldCall) -> tuple[str, ...]:
-    return tuple(json.loads(row.approver_roles))
+    return names(row.approver_roles)
 
 
-def seal(key: MacKey, row: HeldCall) -> str:
-    """The MAC of the row as it is now."""
-    return key.call(
-        SealedCall(
-            tenant=row.tenant,
-            held_id=row.held_id,
-            revision=row.revision,
-            digest=row.digest,
-            tool=row.tool,
-            requester=str(requester(row)),
-            person_key=row.person_key,
-            needed=row.needed,
-            approver_roles=roles(row),
-        )
-    )
+def names(text: str) -> tuple[str, ...]:
+    """A column that holds a list of words; empty if somebody wrote garbage into it."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return ()
+    return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list) else ()
 
 
-def seal_vote(key: MacKey, vote: Vote) -> str:
-    return key.vote(
-        SealedVote(
-            tenant=vote.tenant,
-            held_id=vote.held_id,
-            revision=vote.revision,
-            digest=vote.digest,
-            subject=str(Subject(vote.issuer, vote.sub)),
-            person_key=vote.person_key,
-            at=vote.at,
-        )
-    )
+def arguments(row: HeldCall) -> Args | None:
+    """The arguments as the row states them; None if somebody wrote garbage into it."""
+    try:
+        found = json.loads(row.arguments)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def approver_names(cast: Sequence[Vote]) -> str | None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlmodel import Field, SQLModel
 
@@ -78,8 +79,14 @@ def claim(conn: Connection, tenant: TenantId, key: str, tool: ToolName, executor
         claimed_at=now,
         first_claimed_at=now,
     )
-    conn.execute(sa.insert(EFFECT).values(**row.model_dump()))
-    return Claimed(1)
+    dialect = sqlite if conn.dialect.name == "sqlite" else postgresql
+    insert = dialect.insert(EFFECT).values(**row.model_dump()).on_conflict_do_nothing().returning(EFFECT.c.attempt)
+    if conn.execute(insert).scalar() is not None:
+        return Claimed(1)
+    found = read(conn, tenant, key)  # another process claimed it between our look and our write
+    if found is None:
+        raise RuntimeError(f"The effect {key} can be neither claimed nor read.")
+    return Taken(found)
 
 
 def reclaim(conn: Connection, effect: Effect, executor: str, now: datetime) -> Claimed | None:
@@ -105,19 +112,25 @@ def finish(
     now: datetime,
     reference: str | None,
     sentence: str,
+    *,
+    attempt: int | None = None,
 ) -> bool:
-    """Record how it ended. False: it had ended before, and this changes nothing.
+    """Record how it ended. False: that was known, or is no longer `attempt`'s to say, and this changes nothing.
 
-    An effect in doubt may still become done (a late finisher, or a person who looked); done and failed are final.
+    Done is believed from whichever attempt, and after everything else: money that moved has moved. That
+    nothing happened, or that nobody knows, only the last attempt can say; failed is final but for a proof.
     """
+    unsettled = [EffectState.STARTED.value, EffectState.IN_DOUBT.value]
+    where = [EFFECT.c.tenant == tenant, EFFECT.c.key == key, EFFECT.c.state != state.value]
+    if state is EffectState.DONE:
+        where.append(EFFECT.c.state.in_([*unsettled, EffectState.FAILED.value]))
+    else:
+        where.append(EFFECT.c.state.in_(unsettled))
+        if attempt is not None:
+            where.append(EFFECT.c.attempt == attempt)
     done = conn.execute(
         sa.update(EFFECT)
-        .where(
-            EFFECT.c.tenant == tenant,
-            EFFECT.c.key == key,
-            EFFECT.c.state.in_([EffectState.STARTED.value, EffectState.IN_DOUBT.value]),
-            EFFECT.c.state != state.value,
-        )
+        .where(*where)
         .values(state=state.value, finished_at=now, reference=reference, sentence=sentence)
     )
     return done.rowcount == 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from audit.event import Event, Kind
 from policy.approval import ApprovalStatus, PressResult
 from policy.model import Json, Principal, TenantId, ToolName
+from tools import approvals
 from tools.approvals import HeldCall, Vote, approver_names
 from tools.held import BlockReason, PressRequest, TurnContext
 from tools.spec import Args, Tool, ToolResult
@@ -113,11 +113,12 @@ def of_held(
 ) -> Event:
     """A row about a held call. The actor is the requester unless `actor` (a presser) or `by` (a name) acted."""
     if actor is not None:
-        actor_id, roles = actor.subject.sub, tuple(sorted(actor.roles))
+        actor_id = actor.subject.sub
+        roles: tuple[str, ...] = tuple(sorted(actor.roles))
     elif by is not None:
         actor_id, roles = by, ()
     else:
-        actor_id, roles = row.requester_sub, tuple(json.loads(row.requester_roles))
+        actor_id, roles = row.requester_sub, approvals.names(row.requester_roles)
     return Event(
         kind=kind,
         tenant=row.tenant,
@@ -128,7 +129,7 @@ def of_held(
         session_id=row.session_id,
         call_id=row.call_id,
         tool_name=row.tool,
-        tool_args=auditable(tool, json.loads(row.arguments)),
+        tool_args=auditable(tool, approvals.arguments(row)),
         authz_decision="needs_approval",
         hitl_status=row.status,
         hitl_approver=approver_names(votes),

@@ -21,7 +21,7 @@ from audit.event import Event
 from audit.faults import StoreUnavailable
 from policy.approval import ApprovalStatus
 from policy.model import NeedsApproval, Principal, TenantId, ToolName
-from tools import approvals, evidence, holding, pressing, running
+from tools import approvals, evidence, holding, pressing, running, signing
 from tools.admission import Admitted, TurnedAway, admit
 from tools.desk import Desk
 from tools.door import Door
@@ -30,6 +30,7 @@ from tools.held import (
     Blocked,
     BlockReason,
     EffectState,
+    Executed,
     Failed,
     Held,
     HeldView,
@@ -100,7 +101,9 @@ class Gateway(Desk):
         live = row.status in (ApprovalStatus.PENDING.value, ApprovalStatus.APPROVED.value)
         if live and row.effect != EffectState.FAILED.value:
             return Blocked(call_id, BlockReason.POLICY, "This request has not ended, so it was not asked again.")
-        arguments: Args = holding.drawn_up(row).arguments
+        if row.erased_at is not None:
+            return Blocked(call_id, BlockReason.POLICY, "What you asked for was erased. Ask me in your own words again.")
+        arguments: Args = signing.drawn_up(row).arguments
         again = replace(turn, asked=row.asked, prose=row.prose, thread_link=row.thread_link)
         outcomes = await self.propose(again, [Proposal(call_id, ToolName(row.tool), arguments, token)])
         return outcomes[0]
@@ -173,20 +176,42 @@ class Gateway(Desk):
         match begun:
             case Blocked():
                 return begun
-            case Taken(effect=effect):
-                return await self._after_crash(turn, admitted, ctx, effect)
+            case _ if ctx.idempotency_key in self._under_way:
+                return Failed(call_id, "This is being done at this moment. Look again soon.", in_doubt=True)
             case _:
-                return await self._run_and_record(turn, admitted, ctx)
+                pass
+        self._under_way.add(ctx.idempotency_key)
+        try:
+            if isinstance(begun, Taken):
+                return await self._after_crash(turn, admitted, ctx, begun.effect)
+            return await self._run_and_record(turn, admitted, ctx)
+        finally:
+            self._under_way.discard(ctx.idempotency_key)
 
     async def _after_crash(self, turn: TurnContext, admitted: Admitted, ctx: CallContext, effect: Effect) -> Outcome:
         """The segment runs again. What happened is looked up; it is fired again only with the same key."""
-        known = await self._look_up(admitted.tool, ctx, admitted.arguments)
+        tool, call_id, tenant = admitted.tool, admitted.call_id, turn.tenant
+        if effect.state == EffectState.STARTED.value:
+            await asyncio.sleep(running.silence_left(self._door, effect))
+        known = await self._look_up(tool, ctx, admitted.arguments)
         if known is not None:
             return await self._record_now(turn, admitted, known, None)
         if effect.state == EffectState.FAILED.value:
-            return Failed(admitted.call_id, effect.sentence or BROKEN, in_doubt=False)
-        if effect.state == EffectState.STARTED.value and self._may_redo(admitted.tool, effect):
-            return await self._run_and_record(turn, admitted, ctx)
+            return Failed(call_id, effect.sentence or BROKEN, in_doubt=False)
+        if effect.state == EffectState.DONE.value:
+            said = effect.sentence or "It was done."
+            return Executed(call_id, ToolResult(content=said, sentence=said, reference=effect.reference))
+        if effect.state == EffectState.STARTED.value and self._may_redo(tool, effect):
+            subject = admitted.principal.subject
+            taken = await self._door.writer.run(
+                lambda conn: running.take_over(conn, self._door, tenant, subject, effect)
+            )
+            if isinstance(taken, Claimed):
+                began = time.monotonic()
+                ended = running.unproved(await self._perform(tool, ctx, admitted.arguments))
+                return await self._record_now(turn, admitted, ended, int((time.monotonic() - began) * 1000))
+            if taken is None:
+                return Failed(call_id, "Another process is at it. Look again in a moment.", in_doubt=True)
         doubt = ActionError("It was interrupted, and nobody can tell whether it happened.", Certainty.UNKNOWN)
         return await self._record_now(turn, admitted, doubt, None)
 
@@ -266,7 +291,9 @@ class Gateway(Desk):
     async def _run_held(self, row: approvals.HeldCall, go: Go) -> HeldView:
         began = time.monotonic()
         ended = await self._perform(go.tool, go.ctx, go.arguments)
-        return await self._record_held(row, ended, int((time.monotonic() - began) * 1000))
+        if go.attempt > 1:
+            ended = running.unproved(ended)
+        return await self._record_held(row, ended, int((time.monotonic() - began) * 1000), go.attempt)
 
     async def _recover_held(self, row: approvals.HeldCall, go: Go, effect: Effect) -> HeldView:
         """The process that had claimed it is gone, or was us before a crash (invariant 7)."""
@@ -275,11 +302,14 @@ class Gateway(Desk):
             await asyncio.sleep(wait)
         known = await self._look_up(go.tool, go.ctx, go.arguments)
         if known is not None:
-            return await self._record_held(row, known, None)
+            return await self._record_held(row, known, None, effect.attempt)
         if self._may_redo(go.tool, effect):
-            taken = await self._door.writer.run(lambda conn: running.take_over(conn, self._door, row, effect))
+            tenant, subject = TenantId(row.tenant), approvals.requester(row)
+            taken = await self._door.writer.run(
+                lambda conn: running.take_over(conn, self._door, tenant, subject, effect)
+            )
             if isinstance(taken, Claimed):
-                return await self._run_held(row, go)
+                return await self._run_held(row, replace(go, attempt=taken.attempt))
             if taken is None:
                 return await self._view(TenantId(row.tenant), row.held_id)
         doubt = ActionError(
@@ -287,7 +317,7 @@ class Gateway(Desk):
             "tried again by itself: somebody has to look at the provider and settle it.",
             Certainty.UNKNOWN,
         )
-        return await self._record_held(row, doubt, None)
+        return await self._record_held(row, doubt, None, effect.attempt)
 
     def _may_redo(self, tool: Tool, effect: Effect) -> bool:
         age = (self._door.clock() - effect.first_claimed_at).total_seconds()
@@ -296,7 +326,7 @@ class Gateway(Desk):
     # -- record ----------------------------------------------------------------------------------------------
 
     async def _record_held(
-        self, row: approvals.HeldCall, ended: ToolResult | ActionError, latency_ms: int | None
+        self, row: approvals.HeldCall, ended: ToolResult | ActionError, latency_ms: int | None, attempt: int
     ) -> HeldView:
         tenant = TenantId(row.tenant)
         self._door.observer.tool_call(
@@ -305,7 +335,7 @@ class Gateway(Desk):
             status="failed" if isinstance(ended, ActionError) else "executed",
             latency_ms=latency_ms or 0,
         )
-        await self._door.writer.run(lambda conn: running.record(conn, self._door, row, ended, latency_ms))
+        await self._door.writer.run(lambda conn: running.record(conn, self._door, row, ended, latency_ms, attempt))
         return await self._view(tenant, row.held_id)
 
     async def settle_doubt(self, tenant: TenantId, held_id: str, by: str, done: bool, note: str) -> HeldView:
@@ -318,21 +348,31 @@ class Gateway(Desk):
     # -- actions: the only place where one is run --------------------------------------------------------------
 
     async def _perform(self, tool: Tool, ctx: CallContext, arguments: Args) -> ToolResult | ActionError:
-        """Run the action; what certainly did not happen is tried again a few times. Raises nothing."""
+        """Run the action; what certainly did not happen is tried again a few times. Raises nothing.
+
+        All tries together take at most `Timings.action`: whoever takes over counts on silence after that.
+        """
+        end = time.monotonic() + self._door.timings.action
         for pause in (*self._door.timings.retry_pauses, None):
-            ended = await self._once(tool.action.run, ctx, arguments)
+            ended = await self._once(tool.action.run, ctx, arguments, end - time.monotonic())
             if not isinstance(ended, ActionError):
                 return ended
             if pause is None or ended.certainty is Certainty.UNKNOWN or not ended.retryable:
+                return ended
+            if time.monotonic() + pause >= end:
                 return ended
             await asyncio.sleep(pause)
         raise AssertionError("unreachable: the last round returns")
 
     async def _once(
-        self, run: Callable[[CallContext, Args], Awaitable[ToolResult]], ctx: CallContext, arguments: Args
+        self,
+        run: Callable[[CallContext, Args], Awaitable[ToolResult]],
+        ctx: CallContext,
+        arguments: Args,
+        seconds: float,
     ) -> ToolResult | ActionError:
         try:
-            return await asyncio.wait_for(run(ctx, arguments), self._door.timings.action)
+            return await asyncio.wait_for(run(ctx, arguments), seconds)
         except ActionError as error:
             return error
         except TimeoutError:

@@ -22,14 +22,14 @@ from policy.approval import ApprovalStatus
 from policy.decide import Sums, decide
 from policy.model import Allowed, Denied, NeedsApproval, Principal, TenantId, ToolName
 from policy.rules import Policy
-from tools import approvals, evidence, killswitch, limits, views
+from tools import approvals, evidence, killswitch, limits, signing, views
 from tools.admission import Admitted, block_reason
 from tools.approvals import HELD, HeldCall
 from tools.door import Door
 from tools.held import Blocked, BlockReason, EffectState, Held, TurnContext
 from tools.killswitch import Target
 from tools.ports import Notice, NoticeKind
-from tools.spec import Args, Call, Resolved, Tool
+from tools.spec import Args, Resolved, Tool
 
 MINUTE = 60
 HOUR = 3_600
@@ -109,25 +109,6 @@ def hold(
     return [outcomes[item.admitted.call_id] for item in batch], events
 
 
-def drawn_up(row: HeldCall) -> Call:
-    """The call as the row states it now; its digest must be the one that was signed."""
-    return Call(
-        tool=ToolName(row.tool),
-        version=row.version,
-        arguments=json.loads(row.arguments),
-        stable=json.loads(row.stable),
-        tenant=TenantId(row.tenant),
-        requester=approvals.requester(row),
-        nonce=row.nonce,
-        shown=shown(row.headline, row.facts, row.draft),
-    )
-
-
-def shown(headline: str, facts: str, draft: str | None) -> str:
-    text = json.dumps([headline, facts, draft], ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def plain_json(value: Args) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
 
@@ -179,8 +160,10 @@ def _hold_one(
     if problem is not None:
         return block(*problem)
     row = _row(door, policy, turn, item, decision, identity, first, now)
+    needs = _presupposed(conn, row, presupposed)
+    row.mac = signing.seal(door.mac, row, needs)
     approvals.insert(conn, row)
-    approvals.require(conn, row, _presupposed(conn, row, presupposed))
+    approvals.require(conn, row, needs)
     if row.card_id not in announced:
         announced.add(row.card_id)
         door.outbox.put(conn, Notice(NoticeKind.CARD, turn.tenant, row.held_id, row.revision))
@@ -257,8 +240,7 @@ def _row(
         expires_at=now + timedelta(seconds=decision.expires_s),
         remind_at=now + timedelta(seconds=decision.expires_s / 2),
     )
-    row.digest = drawn_up(row).digest()
-    row.mac = approvals.seal(door.mac, row)
+    row.digest = signing.drawn_up(row).digest()
     return row
 
 

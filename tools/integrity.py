@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -27,47 +28,27 @@ class MacKey:
 
     def call(self, call: SealedCall) -> str:
         """The MAC of a held call, hex."""
-        return self._mac(
-            "call",
-            [
-                call.tenant,
-                call.held_id,
-                call.revision,
-                call.digest,
-                call.tool,
-                call.requester,
-                call.person_key,
-                call.needed,
-                list(call.approver_roles),
-            ],
-        )
+        return self._mac("call", [[name, value] for name, value in call.columns] + [list(call.presupposes)])
 
     def vote(self, vote: SealedVote) -> str:
         """The MAC of one approval, hex."""
         at = vote.at.astimezone(UTC).isoformat(timespec="microseconds")
         return self._mac(
             "vote",
-            [vote.tenant, vote.held_id, vote.revision, vote.digest, vote.subject, vote.person_key, at],
+            [vote.tenant, vote.held_id, vote.revision, vote.digest, vote.subject, vote.name, vote.person_key, at],
         )
 
-    def _mac(self, kind: str, parts: list[object]) -> str:
+    def _mac(self, kind: str, parts: Sequence[object]) -> str:
         text = json.dumps([kind, *parts], separators=(",", ":"), ensure_ascii=False)
         return hmac.new(self.secret, text.encode(), hashlib.sha256).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class SealedCall:
-    """What of a held call decides whether it may run, and how many must agree."""
+    """A held call as its MAC binds it: every column that must not change, in a fixed order, by name."""
 
-    tenant: str
-    held_id: str
-    revision: int
-    digest: str
-    tool: str
-    requester: str
-    person_key: str | None
-    needed: int
-    approver_roles: tuple[str, ...]
+    columns: tuple[tuple[str, str | int | None], ...]
+    presupposes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +60,7 @@ class SealedVote:
     revision: int
     digest: str
     subject: str
+    name: str
     person_key: str
     at: datetime
 

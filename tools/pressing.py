@@ -30,7 +30,7 @@ from policy.approval import (
 )
 from policy.approval import Vote as Cast
 from policy.model import Principal, RoleName, TenantId, ToolName
-from tools import approvals, evidence, killswitch, settling, views
+from tools import approvals, evidence, killswitch, settling, signing, views
 from tools.approvals import HeldCall, PressRow, Vote, table
 from tools.door import Door
 from tools.held import PressOutcome, PressRequest
@@ -81,14 +81,19 @@ def press(
 
 def _known(work: Ledger, row: HeldCall, who: Principal, request: PressRequest, generation: Generation) -> PressOutcome:
     conn, door, tenant = work.conn, work.door, TenantId(row.tenant)
-    before = approvals.press(conn, tenant, request.press_id)
-    if before is not None:
-        _log_press(work, row, who, request, PressResult.DUPLICATE)
-        return PressOutcome(PressResult.DUPLICATE, before.sentence, views.of(conn, row))
     current = door.people.current(conn, tenant, who.subject)
     if current is None:
         _log_press(work, row, who, request, PressResult.STRANGER)
         return PressOutcome(PressResult.STRANGER, STRANGER_SENTENCE, None)
+    before = approvals.press(conn, tenant, request.press_id)
+    if before is not None:
+        _log_press(work, row, who, request, PressResult.DUPLICATE)
+        return PressOutcome(PressResult.DUPLICATE, before.sentence, views.of(conn, row))
+    if row.status == ApprovalStatus.PENDING.value and not signing.intact(conn, door.mac, row):
+        # Approving seals the row anew, so nothing that was altered may get that far.
+        _log_press(work, row, who, request, PressResult.LATE)
+        settling.end(work, row, ApprovalStatus.VOIDED, settling.TAMPERED, detail={"cause": "tampered"})
+        return PressOutcome(PressResult.LATE, settling.TAMPERED, views.of(conn, row))
     _drop_lost_votes(work, row)
     switch = killswitch.covering(conn, Target(tenant, ToolName(row.tool), approvals.requester(row)))
     snapshot = _snapshot(conn, row, stopped=switch is not None)
@@ -163,7 +168,7 @@ def _vote(work: Ledger, row: HeldCall, who: Principal) -> None:
         at=work.now,
         mac="",
     )
-    vote.mac = approvals.seal_vote(work.door.mac, vote)
+    vote.mac = signing.seal_vote(work.door.mac, vote)
     approvals.add_vote(work.conn, vote)
 
 

@@ -15,14 +15,13 @@ from sqlalchemy.engine import Connection
 from audit.event import Kind
 from policy.approval import ApprovalStatus
 from policy.decide import decide
-from policy.model import Denied, Principal, RoleName, TenantId, ToolName
-from tools import approvals, effects, evidence, holding, killswitch, limits, settling
+from policy.model import Denied, Principal, RoleName, Subject, TenantId, ToolName
+from tools import approvals, effects, evidence, holding, killswitch, limits, settling, signing
 from tools.admission import Admitted, schema_problem
 from tools.approvals import HeldCall
 from tools.door import Door
 from tools.effects import Claimed, Effect, Taken
 from tools.held import Blocked, EffectState, Executed, Failed, Outcome, TurnContext
-from tools.integrity import same
 from tools.killswitch import Generation, Target
 from tools.ports import TokenRefused
 from tools.settling import Ledger
@@ -67,6 +66,7 @@ class Go:
     ctx: CallContext
     arguments: Args
     taken: Effect | None
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +83,26 @@ class Again:
 
 
 def begin(conn: Connection, door: Door, turn: TurnContext, admitted: Admitted) -> Blocked | Taken | None:
-    """Stops, limits, claim and the durable ``started`` row of a call that runs at once."""
+    """Stops, limits, claim and the durable ``started`` row of a call that runs at once.
+
+    `Taken`: it had begun before. Whether it happened is looked up then, stopped or not.
+    """
     tool, who, now = admitted.tool, admitted.principal, door.clock()
     call_id, arguments = admitted.call_id, admitted.arguments
-    problem = holding.stop_problem(conn, who, tool.name, now)
-    if problem is None and (found := effects.read(conn, turn.tenant, call_id)) is not None:
+    if tool.redo is not Redo.READ_ONLY and (found := effects.read(conn, turn.tenant, call_id)) is not None:
         return Taken(found)
-    problem = problem or holding.rate_problem(conn, door.policy(), who, tool.name, now)
+    problem = holding.stop_problem(conn, who, tool.name, now) or holding.rate_problem(
+        conn, door.policy(), who, tool.name, now
+    )
     if problem is not None:
         reason, sentence = problem
         event = evidence.blocked(turn, who, tool, tool.name, call_id, arguments, reason, sentence, now)
         door.audit.append(conn, [event])
         return Blocked(call_id, reason, sentence)
     if tool.redo is not Redo.READ_ONLY:
-        effects.claim(conn, turn.tenant, call_id, tool.name, door.executor, now)
+        claimed = effects.claim(conn, turn.tenant, call_id, tool.name, door.executor, now)
+        if isinstance(claimed, Taken):  # another process was first, a moment ago
+            return claimed
     event = evidence.of_call(
         Kind.TOOL_STARTED, "started", turn, who, tool.name, call_id, now, tool=tool, arguments=arguments, authz="allow"
     )
@@ -137,8 +143,11 @@ def close(
     )
 
     def unit(conn: Connection) -> None:
-        if tool.redo is not Redo.READ_ONLY:
-            effects.finish(conn, turn.tenant, call_id, state, now, reference, sentence)
+        changed = tool.redo is Redo.READ_ONLY or effects.finish(
+            conn, turn.tenant, call_id, state, now, reference, sentence
+        )
+        if not changed:  # it had been recorded before: one call ends once
+            return
         door.audit.append(conn, [event])
 
     return outcome, unit
@@ -171,7 +180,10 @@ async def prepare(door: Door, row: HeldCall, token: str | None, resolve: Resolve
     once = claims.approval_id == row.held_id and claims.jti == f"{row.held_id}:{row.revision}"
     if not once or who.subject != approvals.requester(row) or who.tenant != row.tenant:
         return Drift("The call's token was for something else. Nothing was done.", "token")
-    call = holding.drawn_up(row)
+    try:
+        call = signing.drawn_up(row)
+    except ValueError:
+        return Drift(settling.TAMPERED, "tampered")
     ctx = CallContext(who, row.call_id, row.held_id, token, door.clock())
     if row.effect == EffectState.STARTED.value:
         # It may have happened already: what is left in the world says nothing about what was signed.
@@ -198,10 +210,9 @@ def claim(conn: Connection, door: Door, seen: HeldCall, prepared: Prepared, *, l
         return Stay()
     work = Ledger(conn, door, now)
     if row.effect == EffectState.STARTED.value:
-        effect = effects.read(conn, tenant, row.held_id)
-        if not isinstance(prepared, Ready) or effect is None:
-            return Stay()
-        return Go(prepared.tool, prepared.ctx, holding.drawn_up(row).arguments, effect)
+        begun = _begun(work, row, prepared)
+        work.commit_events()
+        return begun
     decision = _last_moment(work, row, prepared, last)
     match decision:
         case Again():
@@ -221,9 +232,31 @@ def claim(conn: Connection, door: Door, seen: HeldCall, prepared: Prepared, *, l
 
 
 def _start(work: Ledger, row: HeldCall) -> None:
-    effects.claim(work.conn, TenantId(row.tenant), row.held_id, ToolName(row.tool), work.door.executor, work.now)
+    tenant, tool = TenantId(row.tenant), ToolName(row.tool)
+    if isinstance(effects.claim(work.conn, tenant, row.held_id, tool, work.door.executor, work.now), Taken):
+        raise settling.LostRace(row.held_id)
     work.change(row, effect=EffectState.STARTED.value)
     work.log(Kind.TOOL_STARTED, "started", row)
+
+
+def _begun(work: Ledger, row: HeldCall, prepared: Prepared) -> Go | Stay:
+    """It was claimed before. It is looked at again only if it is what was signed; else a person has to look."""
+    effect = effects.read(work.conn, TenantId(row.tenant), row.held_id)
+    if _tampered(work, row) is not None or effect is None or effect.state != EffectState.STARTED.value:
+        return _doubt(work, row, settling.TAMPERED, "tampered")
+    if isinstance(prepared, Ready):
+        return Go(prepared.tool, prepared.ctx, signing.drawn_up(row).arguments, effect, effect.attempt)
+    return _doubt(work, row, prepared.sentence, prepared.status if isinstance(prepared, Drift) else "unreachable")
+
+
+def _doubt(work: Ledger, row: HeldCall, why: str, cause: str) -> Stay:
+    sentence = (
+        "This had been begun when the service stopped, and nobody can tell whether it happened. It was not tried "
+        f"again: {why.replace('Nothing was done; ', '').replace(', so nothing was done', '')}"
+    )
+    effects.finish(work.conn, TenantId(row.tenant), row.held_id, EffectState.IN_DOUBT, work.now, None, sentence)
+    settling.finished(work, row, EffectState.IN_DOUBT, sentence, detail={"cause": cause})
+    return Stay()
 
 
 def _last_moment(
@@ -237,26 +270,31 @@ def _last_moment(
     if switch is not None:
         settling.reopen(work, row, killswitch.stopped_sentence(switch))
         return Stay()
+    tampered = _tampered(work, row) or _out_of_turn(work, row)
+    if tampered is not None:
+        return tampered
     if not isinstance(prepared, Ready):
         return prepared
     return (
-        _tampered(work, row)
-        or _not_entitled(work, row, tool_name)
+        _not_entitled(work, row, tool_name)
         or _drifted(work.conn, row, prepared.resolved, last)
-        or Go(prepared.tool, prepared.ctx, holding.drawn_up(row).arguments, None)
+        or Go(prepared.tool, prepared.ctx, signing.drawn_up(row).arguments, None)
     )
 
 
 def _tampered(work: Ledger, row: HeldCall) -> Drift | None:
-    """Digest and MACs, over what is in the row now (invariant 3)."""
-    bad = Drift("The stored request no longer matches what was signed. Nothing was done; tell an admin.", "tampered")
-    if not same(holding.drawn_up(row).digest(), row.digest):
-        return bad
-    if not same(approvals.seal(work.door.mac, row), row.mac):
-        return bad
-    for vote in approvals.votes(work.conn, row):
-        if vote.digest != row.digest or not same(approvals.seal_vote(work.door.mac, vote), vote.mac):
-            return bad
+    """Digest, MACs and the number of votes, over what is in the rows now (invariant 3)."""
+    if signing.intact(work.conn, work.door.mac, row) and signing.agreed(work.conn, row):
+        return None
+    return Drift(settling.TAMPERED, "tampered")
+
+
+def _out_of_turn(work: Ledger, row: HeldCall) -> Drift | None:
+    """Queued although the ledger says it was begun before, or although what it presupposes has not happened."""
+    if effects.read(work.conn, TenantId(row.tenant), row.held_id) is not None:
+        return Drift("The ledger says that this was begun before. It was not done again; tell an admin.", "tampered")
+    if approvals.unmet(work.conn, row):
+        return Drift(settling.TAMPERED, "tampered")
     return None
 
 
@@ -276,8 +314,8 @@ def _not_entitled(work: Ledger, row: HeldCall, tool: ToolName) -> Drift | None:
             return Drift(f"{vote.name}, who approved this, may no longer approve it. Nothing was done.", "not_entitled")
         if _same_person(approver, asker, row):
             return Drift("The request was approved by the person who asked. Nothing was done.", "own_request")
-        if approver.person_key is not None:
-            keys.add(approver.person_key)
+        if (key := _person(approver.person_key)) is not None:
+            keys.add(key)
     if len(keys) < row.needed:
         return Drift("Fewer different people approved this than are needed. Nothing was done.", "too_few")
     return None
@@ -286,7 +324,13 @@ def _not_entitled(work: Ledger, row: HeldCall, tool: ToolName) -> Drift | None:
 def _same_person(approver: Principal, asker: Principal, row: HeldCall) -> bool:
     if approver.subject == asker.subject:
         return True
-    return approver.person_key is not None and approver.person_key in (asker.person_key, row.person_key)
+    key = _person(approver.person_key)
+    return key is not None and key in (_person(asker.person_key), _person(row.person_key))
+
+
+def _person(key: str | None) -> str | None:
+    """A person key as `policy.approval` compares it."""
+    return (key or "").strip().casefold() or None
 
 
 def _drifted(conn: Connection, row: HeldCall, resolved: Resolved, last: bool) -> Drift | Again | None:
@@ -312,15 +356,20 @@ def _drifted(conn: Connection, row: HeldCall, resolved: Resolved, last: bool) ->
 
 
 def record(
-    conn: Connection, door: Door, seen: HeldCall, ended: ToolResult | ActionError, latency_ms: int | None
+    conn: Connection,
+    door: Door,
+    seen: HeldCall,
+    ended: ToolResult | ActionError,
+    latency_ms: int | None,
+    attempt: int,
 ) -> None:
-    """Write down how a held call's effect ended. A second finisher changes nothing."""
+    """Write down how attempt `attempt` of a held call's effect ended. A second finisher changes nothing."""
     tenant, now = TenantId(seen.tenant), door.clock()
     row = approvals.read(conn, tenant, seen.held_id, lock=True)
     if row is None:
         return
     state, sentence, reference = _ending(ended)
-    if not effects.finish(conn, tenant, row.held_id, state, now, reference, sentence):
+    if not effects.finish(conn, tenant, row.held_id, state, now, reference, sentence, attempt=attempt):
         return
     work = Ledger(conn, door, now)
     settling.finished(work, row, state, sentence, reference=reference, latency_ms=latency_ms)
@@ -335,13 +384,25 @@ def _ending(ended: ToolResult | ActionError) -> tuple[EffectState, str, str | No
     return EffectState.IN_DOUBT, str(ended), None
 
 
-def take_over(conn: Connection, door: Door, seen: HeldCall, effect: Effect) -> Claimed | Stay | None:
+def take_over(
+    conn: Connection, door: Door, tenant: TenantId, requester: Subject, effect: Effect
+) -> Claimed | Stay | None:
     """Claim the effect of a silent process anew. `Stay`: the kill-switch is on, so it is not fired again."""
-    tenant = TenantId(seen.tenant)
     killswitch.lock(conn, tenant)
-    if killswitch.covering(conn, Target(tenant, ToolName(seen.tool), approvals.requester(seen))) is not None:
+    if killswitch.covering(conn, Target(tenant, ToolName(effect.tool), requester)) is not None:
         return Stay()
     return effects.reclaim(conn, effect, door.executor, door.clock())
+
+
+def unproved(ended: ToolResult | ActionError) -> ToolResult | ActionError:
+    """How a second attempt ended. That it did nothing says nothing of the first one (invariant 7)."""
+    if isinstance(ended, ActionError) and ended.certainty is Certainty.NOT_DONE:
+        return ActionError(
+            f"It was interrupted once, and trying again did not settle it: {ended} Nobody can tell whether the first "
+            "try happened; somebody has to look.",
+            Certainty.UNKNOWN,
+        )
+    return ended
 
 
 def silence_left(door: Door, effect: Effect) -> float:

@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 from audit.event import Event, Kind
 from policy.approval import ApprovalStatus
 from policy.model import Json, Principal, TenantId, ToolName
-from tools import approvals, evidence
+from tools import approvals, evidence, signing
 from tools.approvals import HeldCall, Vote
 from tools.door import Door
 from tools.held import EffectState
@@ -28,6 +28,8 @@ ENDED_BADLY = {
     ApprovalStatus.VOIDED: "was voided",
     ApprovalStatus.WITHDRAWN: "was withdrawn",
 }
+
+TAMPERED = "The stored request no longer matches what was signed. Nothing was done; tell an admin."
 
 
 class LostRace(Exception):
@@ -92,10 +94,13 @@ class Ledger:
 
 
 def approve(work: Ledger, row: HeldCall, by: Principal, seen: Generation) -> None:
-    """Enough different people agreed: queue the effect, or wait for what it presupposes."""
+    """Enough different people agreed: queue the effect, or wait for what it presupposes. `row` is intact."""
     waits = bool(approvals.unmet(work.conn, row))
+    # Sealed with the switches thrown so far: an approval of before a kill cannot be passed off as one of after it.
+    fresh = row.model_copy(update={"kills_everywhere": seen.everywhere, "kills_tenant": seen.tenant})
     work.change(
         row,
+        mac=signing.seal(work.door.mac, fresh, approvals.needs(work.conn, row)),
         status=ApprovalStatus.APPROVED.value,
         effect=(EffectState.WAITING if waits else EffectState.QUEUED).value,
         settled_at=work.now,
@@ -169,6 +174,10 @@ def release_dependents(work: Ledger, row: HeldCall) -> None:
 
 def reopen(work: Ledger, row: HeldCall, why: str) -> None:
     """An approved call that the kill-switch stopped goes back to pending and needs fresh presses (invariant 8)."""
+    if not (signing.intact(work.conn, work.door.mac, row) and signing.agreed(work.conn, row)):
+        # What was altered is never sealed anew.
+        end(work, row, ApprovalStatus.VOIDED, TAMPERED, detail={"cause": "tampered"})
+        return
     cast = approvals.votes(work.conn, row)
     work.log(Kind.APPROVAL_REOPENED, "reopened", row, by="countersign", detail={"why": why}, votes=cast)
     fresh = row.model_copy(update={"revision": row.revision + 1})
@@ -177,7 +186,7 @@ def reopen(work: Ledger, row: HeldCall, why: str) -> None:
         status=ApprovalStatus.PENDING.value,
         effect=EffectState.NONE.value,
         revision=fresh.revision,
-        mac=approvals.seal(work.door.mac, fresh),
+        mac=signing.seal(work.door.mac, fresh, approvals.needs(work.conn, row)),
         settled_at=None,
         settled_by=None,
         reason=None,

@@ -83,8 +83,8 @@ def of(conn: Connection, row: HeldCall) -> HeldView:
         requester_name=row.requester_name,
         asked=row.asked,
         prose=row.prose,
-        exposures=tuple(json.loads(row.exposures)),
-        arguments=json.loads(row.arguments),
+        exposures=approvals.names(row.exposures),
+        arguments=approvals.arguments(row) or {},
         headline=row.headline,
         facts=facts_from(row.facts),
         draft=draft_from(row.draft),
@@ -93,7 +93,7 @@ def of(conn: Connection, row: HeldCall) -> HeldView:
         revision=row.revision,
         digest=row.digest,
         approver_roles=tuple(RoleName(role) for role in approvals.roles(row)),
-        destinations=tuple(json.loads(row.destinations)),
+        destinations=approvals.names(row.destinations),
         needed=row.needed,
         votes=_votes(approvals.votes(conn, row)),
         why=row.why,
@@ -118,7 +118,10 @@ def facts_text(facts: Sequence[Fact]) -> str:
 
 
 def facts_from(text: str) -> tuple[Fact, ...]:
-    return tuple(Fact(label, value, warning) for label, value, warning in json.loads(text))
+    try:
+        return tuple(Fact(label, value, warning) for label, value, warning in json.loads(text))
+    except (TypeError, ValueError):
+        return (Fact("Damaged", "The facts of this request cannot be read. It cannot be approved.", warning=True),)
 
 
 def draft_text(draft: Draft | None) -> str | None:
@@ -130,5 +133,8 @@ def draft_text(draft: Draft | None) -> str | None:
 def draft_from(text: str | None) -> Draft | None:
     if text is None:
         return None
-    to, subject, body, attachments = json.loads(text)
-    return Draft(to, subject, body, tuple(attachments))
+    try:
+        to, subject, body, attachments = json.loads(text)
+        return Draft(to, subject, body, tuple(attachments))
+    except (TypeError, ValueError):
+        return Draft("", "", "The draft of this request cannot be read. It cannot be approved.")

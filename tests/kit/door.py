@@ -5,8 +5,10 @@ Only what is above the door is recorded instead of run: the outbox and the queue
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -111,6 +113,56 @@ class Broken:
         return await self.inner.look_up(ctx, args)
 
 
+class Crash(BaseException):
+    """The process dies here: nothing of the code under test may catch it."""
+
+
+Hook = Callable[[CallContext, Args], Awaitable[None]]
+
+
+@dataclass
+class Watched:
+    """An action whose runs are counted and may be interrupted, before or after they took effect."""
+
+    inner: Action
+    before: Hook | None = None
+    after: Hook | None = None
+    blind: bool = False
+    """The look-up finds nothing, as after a crash of the provider's own index."""
+    runs: list[CallContext] = field(default_factory=list)
+    looks: int = 0
+
+    async def resolve(self, ctx: CallContext, args: Args) -> Resolved:
+        return await self.inner.resolve(ctx, args)
+
+    async def run(self, ctx: CallContext, args: Args) -> ToolResult:
+        self.runs.append(ctx)
+        if self.before is not None:
+            await self.before(ctx, args)
+        done = await self.inner.run(ctx, args)
+        if self.after is not None:
+            await self.after(ctx, args)
+        return done
+
+    async def look_up(self, ctx: CallContext, args: Args) -> ToolResult | None:
+        self.looks += 1
+        return None if self.blind else await self.inner.look_up(ctx, args)
+
+
+async def crash(ctx: CallContext, args: Args) -> None:
+    """A hook: the process dies."""
+    raise Crash
+
+
+async def until(done: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait for something another task or process does; a test that waits in vain fails."""
+    end = time.monotonic() + seconds
+    while not done():
+        if time.monotonic() > end:
+            raise AssertionError("what this test waits for did not happen in time")
+        await asyncio.sleep(0.005)
+
+
 @dataclass
 class House:
     """Everything around one door."""
@@ -129,17 +181,22 @@ class House:
     policies: list[Policy]
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
+    @property
+    def _mark(self) -> str:
+        """Tells the ids of two houses on one database apart."""
+        return "" if self.door.executor == "one" else f"{self.door.executor}-"
+
     def who(self, sub: str, tenant: TenantId = DEMO) -> Principal:
         found = self.writer.read_blocking(lambda conn: self.door.people.current(conn, tenant, Subject(ISSUER, sub)))
         assert found is not None, f"the directory has no active {sub}"
         return found
 
     def turn(self, sub: str = "dana", *, turn_id: str | None = None, asked: str = "please") -> TurnContext:
-        turn_id = turn_id or f"t{next(self.numbers)}"
+        turn_id = turn_id or f"{self._mark}t{next(self.numbers)}"
         return TurnContext(DEMO, turn_id, f"demo:demo:dm-{sub}:{turn_id}", None, asked)
 
     def proposal(self, sub: str, tool: str, arguments: Args | None, call_id: str | None = None) -> Proposal:
-        call_id = call_id or f"call{next(self.numbers)}"
+        call_id = call_id or f"{self._mark}call{next(self.numbers)}"
         name = ToolName(tool)
         token = self.tokens.mint(self.who(sub), name, self.clock.now, jti=call_id)
         return Proposal(call_id, name, arguments, token)
@@ -157,7 +214,7 @@ class House:
         return outcome.view
 
     def request(self, view: HeldView, verb: Verb = Verb.APPROVE, text: str = "", press_id: str = "") -> PressRequest:
-        press_id = press_id or f"press{next(self.numbers)}"
+        press_id = press_id or f"{self._mark}press{next(self.numbers)}"
         return PressRequest(press_id, view.held_id, view.revision, view.digest, verb, text, "demo:demo:test")
 
     async def press(
@@ -178,6 +235,20 @@ class House:
         tool = self.tools[ToolName(name)]
         certainty = Certainty.UNKNOWN if unknown else Certainty.NOT_DONE
         self.tools[tool.name] = replace(tool, action=Broken(tool.action, after, certainty))
+
+    def watch(
+        self, name: str, *, before: Hook | None = None, after: Hook | None = None, blind: bool = False
+    ) -> Watched:
+        """From now on every run of the tool is counted, and `before`/`after` run around it."""
+        tool = self.tools[ToolName(name)]
+        watched = Watched(tool.action, before, after, blind)
+        self.tools[tool.name] = replace(tool, action=watched)
+        return watched
+
+    async def execute(self, view: HeldView) -> HeldView:
+        """Run one call now, as a worker would that has just taken its message from the queue."""
+        now = await self.now(view.held_id)
+        return await self.gateway.execute(now.tenant, now.held_id, now.revision, self.token_for(now))
 
     def token_for(self, view: HeldView) -> str | None:
         """The token of the requester as the directory has them now; None: they are gone."""
