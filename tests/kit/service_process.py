@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psycopg
 import sqlalchemy as sa
 import yaml
+from psycopg import sql
 
 from policy.model import TenantId
 from policy.rules import FILE_NAMES
@@ -308,3 +311,15 @@ def exclusive_lock(database: Path) -> Iterator[None]:
         holder.execute("ROLLBACK")
     finally:
         holder.close()
+
+
+@contextlib.contextmanager
+def fresh_database(server: str) -> Iterator[str]:
+    """A PostgreSQL database for the length of the block, as SQLAlchemy spells it. `server`: as libpq does."""
+    name = f"t_{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    path, _, query = server.partition("?")
+    yield f"postgresql+psycopg{path.removeprefix('postgresql').rpartition('/')[0]}/{name}" + (query and f"?{query}")
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
