@@ -48,11 +48,16 @@ _LEADING = re.compile(
     r"away|immediately|today)\b)+",
     re.IGNORECASE,
 )
+_CONNECTING = re.compile(
+    r"^\W*(?:(?:and|please|amount|without (?:\w+ )?approval|now|today|customer)\b\W*)+", re.IGNORECASE
+)
+_PAID_FOR = re.compile(r"\bof the \S+ (?:\w+ )?(?:she|he|they|that was) paid\b(?: for)?", re.IGNORECASE)
 _HEAD = re.compile(
     r"\b(?:(?:send|write|draft|compose|drop)(?: (?:an?|the|another))? (?:\w+[ -]){0,3}?(?:e-?mail|mail|note|message|"
     r"letter|line)\b|"
     r"(?:send|write|drop) (?=.{2,60}?\b(?:an? )?(?:\w+[ -]){0,3}(?:e-?mail|mail|message|letter|note|line)\b)|"
-    r"e-?mail(?! (?:address )?(?:of|for|to (?:be|\S+@)))|mail(?! (?:address|from))|write(?: to)?|notify|inform|message|"
+    r"e-?mail(?! (?:address )?(?:of|for|to (?:be|\S+@)))|mail(?! (?:address|from))|write(?! me\b)(?: to)?|notify|"
+    r"inform|message|"
     r"let (?=.{2,60}? know)|tell (?!me\b)|remind|reply(?: to)?|apologi[sz]e(?: to)?|say sorry to|thank|congratulate|"
     r"ask (?=.{2,60}?\b(?:whether|if|to|for|about|how|when|what)\b)(?!me\b))",
     re.IGNORECASE,
@@ -112,7 +117,8 @@ def refund(part: str) -> Refund:
     amount = words.amount(part)
     share = None if amount is not None else words.share(part)
     if amount is None and share is None:
-        amount = words.plain_amount(part)
+        number = words.order_number(part)
+        amount = words.plain_amount(part.replace(number, " ", 1) if number is not None else part)
     return Refund(_owner(part), amount, share, _reason(part))
 
 
@@ -133,18 +139,26 @@ def _reason(part: str) -> str:
     because = _BECAUSE.search(part)
     pieces = [because[1]] if because else re.split(r"\s*(?:,\s+|;\s*|\.\s+|\s[–—-]\s|:\s+)", part)
     found = []
-    for index, piece in enumerate(pieces):
-        rest = _REFUND_HEAD.sub(" ", piece) if index == 0 and not because else piece
+    for piece in pieces:
+        is_head = not because and _REFUND_HEAD.match(piece) is not None
+        rest = _REFUND_HEAD.sub(" ", _PAID_FOR.sub(" ", piece)) if is_head else piece
         for pattern in (words.ORDER, words.CUSTOMER_ID, words.EMAIL):
             rest = pattern.sub(" ", rest)
         rest = words.without_money(rest)
-        if index == 0 and not because:
+        if is_head:
             name = words.name(piece)
             rest = re.sub(rf"{re.escape(name)}(?:['’]s)?", " ", rest) if name else rest
-            rest = re.sub(r"\b[0-9][0-9.,]*\b|['’]s\b", " ", rest)
-        rest = rest if because else _LEADING.sub("", rest)
+            rest = re.sub(r"\b[0-9][0-9.,]*\b|['’]s\b|\b(?:the )?money back\b|\bback\b", " ", rest)
+            rest = _LEADING.sub("", _NEWEST.sub(" ", _OLDEST.sub(" ", _NTH.sub(" ", rest))))
+            rest = rest if " " in rest.strip() else ""
+        rest = _CONNECTING.sub("", rest)
         rest = " ".join(rest.split()).strip(" ,;.:-–—#")
-        if len(rest) >= 4 and re.search(r"[^\W\d_]{3}", rest) and not re.fullmatch(r"(?:USD|EUR|please|order)", rest):
+        if (
+            len(rest) >= 4
+            and "masked" not in rest
+            and re.search(r"[^\W\d_]{3}", rest)
+            and not re.fullmatch(r"(?:USD|EUR|please|order)", rest)
+        ):
             found.append(rest)
     return ", ".join(found)[:400]
 
@@ -161,7 +175,7 @@ def mail(part: str, head: re.Match[str]) -> Mail:
         body = _SUBJECT.sub("", body)
     verb = head[0].lower()
     found = _TEXT.search(body)
-    to = whom(body[: found.start()] if found is not None else body)
+    to = whom(head[0] + (body[: found.start()] if found is not None else body))
     if to.nobody:
         # "Mail the customer of order 1042": the order may be named anywhere, people only before the text.
         rest = whom(part)

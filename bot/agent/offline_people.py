@@ -13,7 +13,8 @@ from policy.model import Json
 _WORDS = {"phone": "phone", "address": "address", "email": "e-mail address", "tier": "tier"}
 _MOST = 20
 _ORDERS = re.compile(
-    r"\b(?:ignore|disregard|forget)\b.{0,40}\b(?:instructions?|rules?|prompts?)\b|\b(?:assistant|without approval|system note)\b",
+    r"\b(?:ignore|disregard|forget)\b.{0,40}\b(?:instructions?|rules?|prompts?)\b|\b(?:assistant|without approval|"
+    r"system note)\b",
     re.IGNORECASE,
 )
 

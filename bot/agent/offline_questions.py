@@ -52,7 +52,7 @@ _STATES: Final = {
 _TIERS: Final = {word: f"tier = '{word}'" for word in ("standard", "silver", "gold", "platinum")}
 
 _COUNTED = re.compile(r"\b(how many|count|number of)\b", re.IGNORECASE)
-_SUMMED = re.compile(r"\b(revenue|turnover|total|sum|how much (?:money )?(?:did|have) we|average)\b", re.IGNORECASE)
+_SUMMED = re.compile(r"\b(revenue|turnover|total|sum|how much (?:money )?(?:did|have) we|in total)\b", re.IGNORECASE)
 _LARGEST = re.compile(r"\b(largest|biggest|highest|greatest|most expensive|top|priciest)\b", re.IGNORECASE)
 _SMALLEST = re.compile(r"\b(smallest|lowest|cheapest|least expensive)\b", re.IGNORECASE)
 _LISTED = re.compile(r"^\W*(?:list|show|which|what|give|are there|find|name|display|get)\b", re.IGNORECASE)
@@ -121,7 +121,7 @@ def _shape(low: str, table: str, about: str, where: list[str]) -> Query | None:
         return Query(_sql(_COUNTS[table], where), about)
     if _SUMMED.search(low) and table in _SUMS:
         return Query(_sql(_SUMS[table], where, "GROUP BY currency ORDER BY currency"), f"{about} in total")
-    if _LISTED.search(low) and (where or _NEWEST.search(low) or re.search(rf"\ball (?:the |our )?{table}\b", low)):
+    if where or (_LISTED.search(low) and (_NEWEST.search(low) or re.search(rf"\ball (?:the |our )?{table}\b", low))):
         return Query(
             _sql(_LISTS[table], where, f"ORDER BY {_TIMES[table]} DESC, 1 LIMIT {_limit(low, table, 20)}"), about
         )

@@ -38,6 +38,7 @@ _POLITE = re.compile(
     r"(?:go ahead and|let's|let us|make sure to|be so kind (?:as )?to)\s+)+",
     re.IGNORECASE,
 )
+_NUMBER = re.compile(r"\b(orders?)\s+(?:no|nr|num|number)\b\.?\s*#?\s*(?=[0-9])", re.IGNORECASE)
 _MENTION = re.compile(r"^\W*<?@[\w.-]+>?[\s,:]*")
 _VERBS = (
     r"e-?mail|mail|write|notify|inform|let (?!me\b)|tell (?!me\b)|send|message|refund|reimburse|note (?:on|for|that|"
@@ -45,10 +46,12 @@ _VERBS = (
     r"change|update|set|correct|look up|look|show|find|what|which|how|who|when|where|list|check|give|tell me|pay back|"
     r"undo|revert|remind|apologi[sz]e|thank|ask|add a note|upgrade|cancel|approve|credit|has|did|is|was"
 )
+_AGAIN_WORDS = r"(?:(?:for )?order #?[0-9]{3,}|[$€£¥]?[0-9][0-9.,]* ?(?:\w+ )?(?:on|for) (?:order )?#?[0-9]{3,})"
+_AGAIN = re.compile(_AGAIN_WORDS, re.IGNORECASE)
 _SPLIT = re.compile(
     r"(?:\s*(?:[;!?]|(?<![A-Z])\.)\s+(?:(?:and|then|also)\s+)?|\s*,?\s+(?:and then|and also|and|then|also|plus)\s+|"
     r"\s*,\s+(?=(?:then|please|and)\s))"
-    rf"(?=(?:also |then |please |can you |could you )*(?:{_VERBS})\b|(?:for )?order #?[0-9]{{3,}}\b)",
+    rf"(?=(?:also |then |please |can you |could you )*(?:{_VERBS})\b|{_AGAIN_WORDS}\b)",
     re.IGNORECASE,
 )
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=[A-Z0-9$€£])")
@@ -102,7 +105,7 @@ _SEARCH = re.compile(
 
 def read(text: str, today: date | None = None) -> tuple[Intent, ...]:
     """Everything `text` asks for that this stand-in understands, in order; empty: nothing."""
-    text = _MENTION.sub("", " ".join(text.replace("’", "'").split()))
+    text = _NUMBER.sub(r"\1 ", _MENTION.sub("", " ".join(text.replace("’", "'").split())))
     topic = whole(text)
     if topic is not None:
         return (Talk(topic),)
@@ -169,6 +172,10 @@ def _act(part: str, asks: bool) -> Intent | None:
     if asks:
         return None
     back, head = _REFUND.search(part), mail_head(part)
+    if re.match(r"\W*(?:note|add|change|set|update|replace|clear|remark)\b", part, re.IGNORECASE):
+        changed = change(part)
+        if changed is not None:
+            return changed
     if (back or head) and _EVERYBODY.search(part) and whom(part).nobody:
         return Unable("do that for everybody at once: one order, or one customer, at a time")
     if back is not None and (head is None or back.start() < head.start()):
@@ -230,9 +237,7 @@ def _look_up(part: str, asks: bool, target: Whom) -> Intent | None:
     if target.named or (aspect and (asks or "?" in part)) or (cue and _pronoun(low) and asks):
         return LookUp(target, What.CUSTOMER, aspect)
     name = words.only_a_name(part)
-    return (
-        LookUp(Whom(name=name, hint=part), What.CUSTOMER) if name and part[:1].isupper() and "?" not in part else None
-    )
+    return LookUp(Whom(name=name, hint=part), What.CUSTOMER) if name and part[:1].isupper() else None
 
 
 def _pronoun(low: str) -> bool:
@@ -246,8 +251,11 @@ def _joined(found: list[tuple[str, Intent | None]]) -> tuple[Intent, ...]:
     """Clauses that lean on others get from them who is meant; what is no request of its own explains its neighbour."""
     intents: list[Intent] = []
     said: list[str] = []
-    for part, intent in found:
-        intent = _like_before(part, intent, intents)
+    acts = any(isinstance(intent, Refund | Mail | Change) for _, intent in found)
+    for part, read_as in found:
+        intent = _like_before(part, read_as, intents)
+        if acts and isinstance(intent, LookUp) and _ASKS.match(part) is None:
+            intent = None  # "Order 1042 arrived broken. Refund it": it tells why
         if intent is not None:
             intents.append(intent)
         elif (
@@ -263,7 +271,7 @@ def _joined(found: list[tuple[str, Intent | None]]) -> tuple[Intent, ...]:
     explained: list[Intent] = []
     for intent in intents:
         if isinstance(intent, Refund) and not intent.reason and said:
-            intent = replace(intent, reason=" ".join(said)[:400])
+            intent = replace(intent, reason=" ".join(said).strip(" .")[:400])
         if isinstance(intent, Refund) and intent.amount is None and intent.share is None:
             more = " ".join(said)
             intent = replace(
@@ -278,7 +286,7 @@ def _joined(found: list[tuple[str, Intent | None]]) -> tuple[Intent, ...]:
 
 def _like_before(part: str, intent: Intent | None, intents: list[Intent]) -> Intent | None:
     """ "Refund order 1042, 5 dollars, and order 1047, 6 dollars": the second is a refund too."""
-    again = re.match(r"(?:for )?order #?[0-9]{3,}", part, re.IGNORECASE) is not None
+    again = _AGAIN.match(part) is not None
     if again and intents and isinstance(intents[-1], Refund) and (intent is None or isinstance(intent, LookUp)):
         return refund(f"refund {part}")
     return intent

@@ -53,7 +53,8 @@ _PLAIN = re.compile(
 _PERCENT = re.compile(r"\b([0-9]{1,3}(?:\.[0-9]{1,2})?)\s?(?:%|percent\b|per cent\b)", re.IGNORECASE)
 _FULL = re.compile(
     r"\b(in full|fully|full(?: amount| refund| price)?|everything|all of (?:it|that)|all the money|all(?= they paid)|"
-    r"entire|whole(?: amount| thing| order| lot)?|completely|what(?:'s| is) left|the rest|the remainder)\b",
+    r"entire|(?:the )?whole(?: amount| thing| order| lot| of)?|completely|what(?:'s| is) left|the rest|the "
+    r"remainder)\b",
     re.IGNORECASE,
 )
 _HALF = re.compile(r"\bhal(?:f|ve)\b", re.IGNORECASE)
@@ -72,7 +73,14 @@ _AFTER = re.compile(
     r"(?:the |a )?(?:customer |client |mr\.? |mrs\.? |ms\.? )?((?:[^\W\d_][\w'’-]+\s?){1,3})",
     re.IGNORECASE,
 )
+_SURE = re.compile(
+    r"(?:customer|client|did|has|of|for|mail|e-?mail|tell|refund|find|look up) (?!the |a )|is ", re.IGNORECASE
+)
+_OWNER = re.compile(r"(?<!\w)([A-Z][\w-]{2,})'s\b")
 _NOT_NAMES = _set(
+    "reimburse credit upgrade downgrade replace remove delete clear compose congratulate revert correct reply respond "
+    "really sure exactly hmm wow test ignore erase weather like kindly hold apology apologies refunding paying prices "
+    "message messages joke poem story news there's that's what's it's who's where's how's let's modify edit switch "
     "a about after again all also amount an and any are as ask at back be because been before bill broke broken "
     "but "
     "buy by can cancel change check client clients come could count country countersign currency customer "
@@ -190,7 +198,7 @@ def phone(text: str) -> str | None:
 
 def name(text: str) -> str | None:
     """Whose name stands in `text`: two capitalised words, else what follows "customer", "for", "did", …"""
-    text = EMAIL.sub(" ", text)
+    text = CUSTOMER_ID.sub(" ; ", EMAIL.sub(" ", text))
     shouted = text.isupper()
     for run in () if shouted else _capitalised(text):
         if len(run) >= 2:
@@ -203,9 +211,10 @@ def name(text: str) -> str | None:
                 break
             wanted.append(word)
         # A lower-case word alone is more often a thing than a person.
-        if wanted and (wanted[0][0].isupper() or (len(wanted) == 2 and len(words) == 2)):
+        if wanted and (wanted[0][0].isupper() or (len(wanted) == len(words) == 2 and _SURE.match(found[0]))):
             return " ".join(wanted)
-    return None
+    single = None if shouted else _OWNER.search(text)
+    return single[1] if single is not None and single[1].lower() not in _NOT_NAMES else None
 
 
 def only_a_name(text: str) -> str | None:
