@@ -31,7 +31,7 @@ from bot.tell import Teller
 from bot.turn_log import START
 from bot.work import Later, Segment
 from policy.approval import ApprovalStatus
-from policy.guardrails import check_answer
+from policy.guardrails import check_answer, check_call, check_tool_output
 from policy.model import Principal, TenantId, ToolName
 from policy.rollout import action_class
 from tools import approvals, views
@@ -192,6 +192,7 @@ class TurnSegments:
             tools=offered,
             propose=lambda wishes: self._propose(scene, transcript, tools, wishes),
             guard=self._guard,
+            read=self._read,
             price=parts.price,
             step=parts.durable.step,
             clock=parts.clock,
@@ -225,15 +226,23 @@ class TurnSegments:
             model=wishes.model or None,
             cost_usd=wishes.cost_usd,
         )
+        offered = frozenset(tool.name for tool in tools)
         proposals = []
         for wish in wishes.calls:
             tool = names.get(wish.tool, ToolName(wish.tool))
             token = parts.tokens.mint(who, tool, now, jti=wish.call_id)
-            proposals.append(Proposal(wish.call_id, tool, wish.arguments, token))
+            scope = check_call(parts.policy().guardrails, tool, offered)
+            away = scope.sentence if scope.stops else None
+            proposals.append(Proposal(wish.call_id, tool, wish.arguments, token, away))
         outcomes = await parts.gateway.propose(turn, proposals)
         if any(_is_private(outcome) for outcome in outcomes):
             await parts.writer.run(lambda conn: store.set_private(conn, scene.tenant, row.turn_id))
         return outcomes
+
+    def _read(self, text: str) -> Guarded:
+        """What a tool returned, before the model reads it: masked, and known if it tries to steer an agent."""
+        verdict = check_tool_output(self._parts.policy().guardrails, text)
+        return Guarded(verdict.sentence if verdict.stops else verdict.text, verdict.rules)
 
     def _guard(self, text: str) -> Guarded:
         verdict = check_answer(self._parts.policy().guardrails, text)

@@ -71,6 +71,8 @@ def admit(door: Door, policy: Policy, turn: TurnContext, proposal: Proposal, now
     if token.jti != proposal.call_id or token.approval_id is not None:
         return away(BlockReason.TOKEN, "The call's token was minted for another call. Nothing was done.")
     principal = token.principal
+    if proposal.out_of_scope is not None:
+        return away(BlockReason.SCOPE, proposal.out_of_scope)
     if proposal.arguments is None:
         return away(BlockReason.SCHEMA, "The arguments are not valid JSON. Nothing was done; write them again.")
     problem = schema_problem(tool, proposal.arguments)

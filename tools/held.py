@@ -116,6 +116,8 @@ class Proposal:
     """None: the model's JSON did not parse."""
     token: str
     """Minted for this call (invariant 2)."""
+    out_of_scope: str | None = None
+    """The guard `tool_scope` stopped it: the sentence to refuse it with. The door records it like any refusal."""
 
 
 class BlockReason(StrEnum):
@@ -128,6 +130,8 @@ class BlockReason(StrEnum):
     SCHEMA = "schema"
     TENANT = "tenant"
     ROLE = "role"
+    SCOPE = "tool_scope"
+    """The model called a tool that it had not been offered."""
     NO_APPROVERS = "no_approvers"
     RATE_LIMIT = "rate_limit"
     OVER_AVAILABLE = "over_available"
