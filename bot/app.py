@@ -10,13 +10,14 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from audit.writer import make_engine
 from bot import demo as demo_workspace
 from bot import migrations, service
 from bot.agent.routing import RoutingError
 from bot.checkup import Channel
-from bot.core import Core, open_core
+from bot.core import Core, erase_text, open_core
 from bot.identity.directory import DirectoryFile
 from bot.keys import make_keys
 from bot.messages import ChatUser
@@ -46,6 +47,15 @@ class Operator:
     async def person(self, tenant: TenantId, subject: Subject) -> Principal | None:
         """Who they are by the directory at this moment; None: gone."""
         return await self.core.writer.read(lambda conn: self.core.people.current(conn, tenant, subject))
+
+    async def erase(
+        self, tenant: TenantId, by: str, *, subject: Subject | None = None, before: datetime | None = None
+    ) -> tuple[int, int]:
+        """Erase raw text of a person, or everybody's before a time (invariant 11).
+
+        Returns how many lines of transcript, and of how many requests the text.
+        """
+        return await erase_text(self.core, tenant, by, subject=subject, before=before)
 
 
 def serve(settings: Settings) -> None:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar, assert_never
 import typer
 
 from audit.faults import spoken
-from bot import cli_audit, cli_policy
+from bot import cli_audit, cli_data, cli_policy
+from bot.cli_data import tenant_of as _tenant
 from bot.console import DEMO_HOME, DONE, FOUND, WRONG_USE, AsJson, Demo, Shell, Tenant, answering, settings_of
 from bot.settings import for_demo, read
 from policy.approval import ApprovalStatus
@@ -41,6 +42,8 @@ app = typer.Typer(
 app.add_typer(cli_audit.app, name="audit")
 app.add_typer(cli_policy.policy_app, name="policy")
 app.add_typer(cli_policy.identity_app, name="identity")
+app.add_typer(cli_data.data_app, name="data")
+app.add_typer(cli_data.doubt_app, name="doubt")
 
 ScopeWords = Annotated[
     list[str] | None,
@@ -343,15 +346,6 @@ def _operate(work: Callable[[Operator], Awaitable[T]], demo: bool) -> T:
             return await work(operator)
 
     return asyncio.run(run())
-
-
-def _tenant(shell: Shell, operator: Operator, wanted: str | None) -> TenantId:
-    known = operator.directory.tenants()
-    if wanted is None and len(known) == 1:
-        return known[0]
-    if wanted is None or wanted not in known:
-        shell.fail(f"Say which organisation with --tenant: {', '.join(known) or 'the directory has none'}.", WRONG_USE)
-    return TenantId(wanted)
 
 
 def _finding(at: Finding) -> Json:

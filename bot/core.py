@@ -12,16 +12,18 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Protocol
 
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from audit.checkpoint import Checkpointer, CheckpointError
 from audit.event import Event, Kind
 from audit.faults import StoreUnavailable
 from audit.store import AuditStore
 from audit.writer import Writer, make_engine
+from bot.agent import transcript
 from bot.agent.offline import Offline
 from bot.agent.routing import Router
 from bot.agent.spans import NoTrace, Tracing
@@ -37,9 +39,12 @@ from bot.policy_files import PolicyFiles
 from bot.ports import ChatSurface, Model
 from bot.settings import ModelAccess, Settings, SmtpSecurity
 from bot.turn import Turn
+from bot.web import chatlog
+from policy.model import Subject, TenantId
 from policy.model_rules import Adapter
 from policy.pii import redact
 from policy.rules import Policy, PolicyError
+from tools import erasure
 from tools.business import Business, open_business
 from tools.catalog import Catalog, Encryption, MailBackend, PaymentsBackend, ToolSettings, catalog
 from tools.door import Door
@@ -50,6 +55,7 @@ from tools.seed import seed
 log = logging.getLogger("countersign.app")
 
 CHECKPOINT_S = 60.0
+RETENTION_S = 3600.0
 LANGFUSE_CLOUD = "https://cloud.langfuse.com"
 
 
@@ -176,12 +182,16 @@ async def running(core: Core, surfaces: Surfaces, router: Router | None = None) 
     checkpoints = Checkpointer(core.settings.checkpoints, core.keys.checkpoint)
     await core.note(Kind.SERVICE_STARTED, "started", policy=core.policy.current().version)
     await core.durable.launch(turn.segments)
-    timer = asyncio.create_task(_checkpoint_every(core, checkpoints), name="countersign-checkpoints")
+    timers = (
+        asyncio.create_task(_checkpoint_every(core, checkpoints), name="countersign-checkpoints"),
+        asyncio.create_task(_retain(core), name="countersign-retention"),
+    )
     try:
         yield Running(core, turn, by_name, router)
     finally:
-        timer.cancel()
-        await asyncio.gather(timer, return_exceptions=True)
+        for timer in timers:
+            timer.cancel()
+        await asyncio.gather(*timers, return_exceptions=True)
         await core.durable.stop()
         await core.note(Kind.SERVICE_STOPPED, "stopped")
         await _checkpoint(core, checkpoints)
@@ -224,6 +234,36 @@ def seed_demo(core: Core) -> None:
     """The demo's customers and orders, once."""
     for tenant in core.directory.tenants():
         seed(core.business, tenant, utc_now())
+
+
+async def erase_text(
+    core: Core, tenant: TenantId, by: str, *, subject: Subject | None = None, before: datetime | None = None
+) -> tuple[int, int]:
+    """Raw text lives in transcripts, approval rows and, in the demo, its chat: all of it, in one transaction."""
+    now = utc_now()
+
+    def unit(conn: Connection) -> tuple[int, int]:
+        lines = transcript.erase(conn, tenant, subject=subject, before=before)
+        requests = erasure.erase(conn, tenant, now, subject=subject, before=before)
+        if before is not None:
+            chatlog.erase(conn, tenant, before)
+        event = Event(
+            kind=Kind.DATA_ERASED,
+            tenant=tenant,
+            occurred_at=now,
+            status="erased",
+            actor_user_id=by,
+            detail={
+                "of": "everybody" if subject is None else subject.sub,
+                "before": None if before is None else before.isoformat(timespec="seconds"),
+                "transcript_rows": lines,
+                "requests": requests,
+            },
+        )
+        core.audit.append(conn, [event])
+        return lines, requests
+
+    return await core.writer.run(unit)
 
 
 # -- adapters ----------------------------------------------------------------------------------------------------
@@ -303,6 +343,25 @@ async def _checkpoint_every(core: Core, checkpoints: Checkpointer) -> None:
     while True:
         await _checkpoint(core, checkpoints)
         await asyncio.sleep(CHECKPOINT_S)
+
+
+async def _retain(core: Core) -> None:
+    """Erase raw text once it is older than the settings keep it. Safe on every replica."""
+    days = core.settings.retention_days
+    while days:
+        before = utc_now() - timedelta(days=days)
+        for tenant in core.directory.tenants():
+            try:
+                if await core.writer.read(partial(_has_text, tenant=tenant, before=before)):
+                    await erase_text(core, tenant, "retention", before=before)
+            except StoreUnavailable as error:
+                log.error("old text of %s was not erased yet: %s", tenant, error)
+        await asyncio.sleep(RETENTION_S)
+
+
+def _has_text(conn: Connection, tenant: TenantId, before: datetime) -> bool:
+    """Whether there is anything to erase: an audit row an hour about nothing would help nobody."""
+    return transcript.older(conn, tenant, before) or erasure.older(conn, tenant, before)
 
 
 async def _checkpoint(core: Core, checkpoints: Checkpointer) -> None:

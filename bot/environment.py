@@ -155,6 +155,16 @@ class Source:
             return default
         return int(value)
 
+    def number(self, env: str, default: int, *, most: int) -> int:
+        """A whole number from 0 to `most`."""
+        value = self.text(env)
+        if value is None:
+            return default
+        if not (value.isascii() and value.isdigit() and len(value) <= 9 and int(value) <= most):
+            self.wrong(env, f"is '{value}', which it cannot be.", f"Write a whole number from 0 to {most}.")
+            return default
+        return int(value)
+
     def together(self, *envs: str) -> bool:
         """Whether all of `envs` are set; some without the others is a fault."""
         absent = [env for env in envs if self.text(env) is None]

@@ -79,6 +79,11 @@ NAMES: tuple[Name, ...] = (
     Name("COUNTERSIGN_POLICY_DIR", "The policy files (the defaults that came with Countersign)", "policy_dir"),
     Name("COUNTERSIGN_DIRECTORY", "Who is who: directory.yaml (./directory.yaml)", "directory"),
     Name("COUNTERSIGN_PERSON_KEY", "What tells two people apart: subject or employee_number (subject)", "person_key"),
+    Name(
+        "COUNTERSIGN_RETENTION_DAYS",
+        "Raw text older than this is erased: conversations, and requests that are over (90; 0 keeps it)",
+        "retention_days",
+    ),
     Name("COUNTERSIGN_BASE_URL", "Where people reach this service, for links: https://…", "base_url"),
     Name("COUNTERSIGN_HOST", "The address to listen on (127.0.0.1)", "host"),
     Name("COUNTERSIGN_PORT", "The port to listen on (8080)", "port"),
@@ -143,6 +148,8 @@ class Settings:
     policy_dir: Path
     directory: Path
     person_key: PersonKey
+    retention_days: int
+    """0: raw text is kept until somebody erases it."""
     base_url: str | None
     host: str
     port: int
@@ -204,6 +211,7 @@ def look(environ: Mapping[str, str], *, file_here: bool = True) -> tuple[Setting
         policy_dir=source.path("COUNTERSIGN_POLICY_DIR", default_policy_dir()).absolute(),
         directory=source.path("COUNTERSIGN_DIRECTORY", Path("directory.yaml")).absolute(),
         person_key=source.word("COUNTERSIGN_PERSON_KEY", PersonKey, PersonKey.SUBJECT),
+        retention_days=source.number("COUNTERSIGN_RETENTION_DAYS", 90, most=36_500),
         base_url=source.url("COUNTERSIGN_BASE_URL"),
         host=source.text("COUNTERSIGN_HOST") or "127.0.0.1",
         port=source.port("COUNTERSIGN_PORT", 8080),

@@ -83,6 +83,10 @@ class Desk:
     async def asked_by(self, tenant: TenantId, subject: Subject) -> tuple[HeldView, ...]:
         return await self._door.writer.read(lambda conn: views.asked_by(conn, tenant, subject))
 
+    async def in_doubt(self, tenant: TenantId) -> tuple[HeldView, ...]:
+        """Calls of which nobody knows whether they happened, newest first."""
+        return await self._door.writer.read(lambda conn: views.in_doubt(conn, tenant))
+
     async def question(self, tenant: TenantId, press_id: str) -> tuple[str, str] | None:
         """Who asked the requester something, and their words."""
         row = await self._door.writer.read(lambda conn: approvals.press(conn, tenant, press_id))

@@ -102,7 +102,7 @@ class Gateway(Desk):
         if live and row.effect != EffectState.FAILED.value:
             return Blocked(call_id, BlockReason.POLICY, "This request has not ended, so it was not asked again.")
         if row.erased_at is not None:
-            return Blocked(call_id, BlockReason.POLICY, "What you asked for was erased. Ask me in your own words again.")
+            return Blocked(call_id, BlockReason.POLICY, "What you asked was erased. Ask in your own words again.")
         arguments: Args = signing.drawn_up(row).arguments
         again = replace(turn, asked=row.asked, prose=row.prose, thread_link=row.thread_link)
         outcomes = await self.propose(again, [Proposal(call_id, ToolName(row.tool), arguments, token)])

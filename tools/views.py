@@ -64,6 +64,11 @@ def in_flight(conn: Connection, *where: sa.ColumnElement[bool]) -> tuple[HeldVie
     return tuple(of(conn, HeldCall(**row)) for row in conn.execute(query).mappings())
 
 
+def in_doubt(conn: Connection, tenant: TenantId) -> tuple[HeldView, ...]:
+    rows = approvals.select(conn, tenant, HELD.c.effect == EffectState.IN_DOUBT.value, limit=MOST)
+    return tuple(of(conn, row) for row in rows)
+
+
 def of(conn: Connection, row: HeldCall) -> HeldView:
     tenant = TenantId(row.tenant)
     subject = approvals.requester(row)

@@ -307,3 +307,9 @@ def erase(
     if len(conditions) == 1:
         raise ValueError("Say whose transcript to erase: a person, a thread, or everything before a date.")
     return conn.execute(sa.delete(_rows).where(*conditions)).rowcount
+
+
+def older(conn: Connection, tenant: TenantId, before: datetime) -> bool:
+    """Whether there is transcript from before a time."""
+    query = sa.select(_rows.c.tenant).where(_rows.c.tenant == tenant, _rows.c.created_at < before).limit(1)
+    return conn.execute(query).first() is not None

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, RowMapping, Select, Table, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, Table, and_, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Connection
 from sqlmodel import SQLModel
 
@@ -202,3 +202,9 @@ def _line(row: RowMapping) -> Line:
         id=row["id"],
         at=row["created_at"],
     )
+
+
+def erase(conn: Connection, tenant: TenantId, before: datetime) -> int:
+    """Deletes the demo's chat before a time: it stands in for the chat provider, and holds raw text like one."""
+    done = conn.execute(delete(_message).where(_message.c.tenant == tenant, _message.c.created_at < before))
+    return done.rowcount

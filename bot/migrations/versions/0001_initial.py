@@ -146,6 +146,7 @@ def upgrade() -> None:
     sa.Column('finished_at', UtcDateTime(), nullable=True),
     sa.Column('kills_everywhere', sa.Integer(), nullable=False),
     sa.Column('kills_tenant', sa.Integer(), nullable=False),
+    sa.Column('erased_at', UtcDateTime(), nullable=True),
     sa.PrimaryKeyConstraint('held_id'),
     sa.UniqueConstraint('tenant', 'call_id')
     )
