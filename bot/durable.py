@@ -104,7 +104,6 @@ class Durable:
         )
         self._own_engine: Engine | None = None
         self._closing = False
-        self._cut_off = False
         self._segments: Segments
         self._running: set[asyncio.Task[object]] = set()
         self._timers: list[asyncio.Task[None]] = []
@@ -192,19 +191,26 @@ class Durable:
             timer.cancel()
         await asyncio.gather(*self._timers, return_exceptions=True)
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, thread_name_prefix="countersign-stop") as helper:
-            grace = grace_s if self._running else 0
-            await loop.run_in_executor(
-                helper, lambda: DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=grace)
-            )
-        left = tuple(self._running)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        grace = grace_s if self._running else 0
+        # What had only just been taken from the queue fails now, noisily; it stays pending and is none the worse.
+        dbos_log = logging.getLogger("dbos")
+        dbos_log.disabled = True
+        try:
+            with ThreadPoolExecutor(1, thread_name_prefix="countersign-stop") as helper:
+                await loop.run_in_executor(
+                    helper, lambda: DBOS.destroy(destroy_registry=True, workflow_completion_timeout_sec=grace)
+                )
+            left = tuple(self._running)
+            for task in left:
+                task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)
+        finally:
+            dbos_log.disabled = False
         # DBOS had made its own, now closed, pool the loop's default one.
         loop.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
-        if not left and not self._cut_off:
-            with suppress(StoreUnavailable):
+        with suppress(StoreUnavailable):
+            # With segments left its row stays: the next replica finds its process gone and takes them over.
+            if not await self._writer.read(self._has_left_some):
                 await self._replicas.leave(self.replica_id)
         if self._own_engine is not None:
             self._own_engine.dispose()
@@ -232,6 +238,11 @@ class Durable:
                 raise failed[0] from None
             # Remembered from before a crash: this run of the segment is spoilt, the next one asks anew.
             raise Later(f"the step {name} had failed") from error
+
+    def _has_left_some(self, conn: Connection) -> bool:
+        schema = "dbos." if conn.dialect.name == "postgresql" else ""
+        query = sa.text(f"SELECT 1 FROM {schema}workflow_status WHERE status='PENDING' AND executor_id=:me LIMIT 1")  # noqa: S608
+        return conn.execute(query, {"me": self.replica_id}).first() is not None
 
     def _dbos_engine(self) -> Engine:
         """PostgreSQL: the one engine. SQLite: the same file through connections that fit DBOS.
@@ -295,7 +306,6 @@ class Durable:
             raise
         except Exception as error:
             if self._closing:  # the queue is gone from under it: it stays pending, for the next replica
-                self._cut_off = True
                 raise asyncio.CancelledError from error
             # The text may hold anything, the place where it was raised holds nothing personal.
             log.error("%s %s failed: %s", job.segment.value, job.ids[1], _where(error))
