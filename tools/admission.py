@@ -15,6 +15,7 @@ from typing import assert_never
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from audit.canonical import clean_text
 from policy.decide import decide
 from policy.model import Allowed, Denied, DenyReason, Json, NeedsApproval, Principal
 from policy.rules import Policy
@@ -92,6 +93,10 @@ def schema_problem(tool: Tool, arguments: Args) -> str | None:
     """A sentence on the first thing that is wrong with `arguments`; None: they fit the tool's schema."""
     if _has_float(arguments):
         return 'An argument is a floating-point number. Write amounts as text, e.g. "42.00". Nothing was done.'
+    if _has_no_text(arguments):
+        return (
+            "An argument holds characters that are no text (NUL, half a character). Nothing was done; leave them out."
+        )
     error = next(iter(_validator(tool).iter_errors(arguments)), None)
     if error is not None:
         return _sentence(tool, error)
@@ -165,6 +170,17 @@ def _has_float(value: Json) -> bool:
         return any(_has_float(item) for item in value.values())
     if isinstance(value, (list, tuple)):
         return any(_has_float(item) for item in value)
+    return False
+
+
+def _has_no_text(value: Json) -> bool:
+    """NUL and lone surrogates: no database keeps them, no digest can be taken of them."""
+    if isinstance(value, str):
+        return clean_text(value) != value
+    if isinstance(value, Mapping):
+        return any(_has_no_text(key) or _has_no_text(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return any(_has_no_text(item) for item in value)
     return False
 
 

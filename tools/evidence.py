@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from audit.canonical import clean_text
 from audit.event import Event, Kind
 from policy.approval import ApprovalStatus, PressResult
 from policy.model import Json, Principal, TenantId, ToolName
@@ -27,6 +28,7 @@ def auditable(tool: Tool | None, arguments: Args | None) -> Mapping[str, Json] |
 
 
 def text_trace(text: str) -> Mapping[str, Json]:
+    text = clean_text(text)
     return {"chars": len(text), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 

@@ -17,6 +17,7 @@ from typing import assert_never
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from audit.canonical import clean_text
 from audit.event import Event, Kind
 from policy.approval import ApprovalStatus
 from policy.decide import Sums, decide
@@ -101,6 +102,7 @@ def hold(
     announced: set[str] = set()
     blocked_tools = set(refused)
     first = min(item.admitted.call_id for item in batch)
+    _serialise(conn, turn.tenant, batch)
     for item in sorted(batch, key=lambda item: _presupposes_any(policy, item, batch)):
         outcome = _hold_one(conn, door, policy, turn, item, first, blocked_tools, announced, events, now)
         outcomes[item.admitted.call_id] = outcome
@@ -128,7 +130,7 @@ def _hold_one(
     admitted, tool, who = item.admitted, item.admitted.tool, item.admitted.principal
     identity = held_id(turn.tenant, admitted.call_id)
     existing = approvals.read(conn, turn.tenant, identity)
-    if existing is not None:
+    if existing is not None and approvals.requester(existing) == who.subject:
         return Held(admitted.call_id, views.of(conn, existing))
 
     def block(reason: BlockReason, sentence: str) -> Blocked:
@@ -136,13 +138,14 @@ def _hold_one(
         events.append(evidence.blocked(turn, who, tool, tool.name, call_id, arguments, reason, sentence, now))
         return Blocked(admitted.call_id, reason, sentence)
 
+    if existing is not None:
+        return block(BlockReason.TOKEN, "This call's id stands for a request of somebody else. Nothing was held.")
     presupposed = policy.tools[tool.name].gate.presupposes
     if blocked_tools.intersection(presupposed):
         return block(
             BlockReason.PRESUPPOSES,
             "This was not held, because what it announces was refused in the same answer. Nothing was sent.",
         )
-    _serialise(conn, turn.tenant, who, item.resolved)
     problem = stop_problem(conn, who, tool.name, now) or _available_problem(conn, turn.tenant, item.resolved)
     if problem is not None:
         return block(*problem)
@@ -214,9 +217,9 @@ def _row(
         requester_name=who.display_name,
         requester_roles=json.dumps(sorted(who.roles)),
         person_key=who.person_key,
-        asked=turn.asked,
-        prose=turn.prose,
-        exposures=json.dumps(list(turn.exposures), ensure_ascii=False),
+        asked=clean_text(turn.asked),
+        prose=clean_text(turn.prose),
+        exposures=json.dumps([clean_text(source) for source in turn.exposures], ensure_ascii=False),
         model=turn.model,
         arguments=plain_json(resolved.arguments),
         stable=plain_json(resolved.stable),
@@ -255,12 +258,12 @@ def _decide(
     by_resource = limits.gathered(
         conn, who.tenant, tool.name, reservation.currency, since, resource=reservation.resource
     )
-    by_requester = limits.gathered(conn, who.tenant, tool.name, reservation.currency, since, requester=who.subject)
+    by_requester = limits.gathered(conn, who.tenant, tool.name, reservation.currency, since, requester=who)
     sums = Sums(
         resource=by_resource + reservation.amount,
         requester=by_requester + reservation.amount,
         currency=reservation.currency,
-        elsewhere=limits.gathered_elsewhere(conn, who.tenant, tool.name, reservation.currency, since, who.subject),
+        elsewhere=limits.gathered_elsewhere(conn, who.tenant, tool.name, reservation.currency, since, who),
     )
     return decide(policy, who, tool.name, sums)
 
@@ -295,6 +298,8 @@ def _presupposed(conn: Connection, row: HeldCall, tools: tuple[ToolName, ...]) -
         HELD.c.status.in_(limits.LIVE),
         HELD.c.effect.not_in([EffectState.DONE.value, EffectState.FAILED.value]),
     )
+    # Shared: a decision on one of them waits until this row is there to be voided or released with it.
+    query = query.order_by(HELD.c.held_id).with_for_update(read=True)
     return list(conn.execute(query).scalars())
 
 
@@ -303,13 +308,22 @@ def _presupposes_any(policy: Policy, item: ToHold, batch: Sequence[ToHold]) -> b
     return bool(others.intersection(policy.tools[item.admitted.tool.name].gate.presupposes))
 
 
-def _serialise(conn: Connection, tenant: TenantId, who: Principal, resolved: Resolved) -> None:
-    """Two holds that count the same sums run one after the other (SQLite: they do anyway)."""
+def _serialise(conn: Connection, tenant: TenantId, batch: Sequence[ToHold]) -> None:
+    """Two holds that count the same sums run one after the other (SQLite: they do anyway).
+
+    Everything at once, in one order and before any row is locked: otherwise two answers that refund the same two
+    orders would wait for each other, and a kill for both.
+    """
     if conn.dialect.name != "postgresql":
         return
-    names = [f"{tenant}|who|{who.subject}"]
-    if resolved.reservation is not None:
-        names.append(f"{tenant}|what|{resolved.reservation.resource}")
-    for name in sorted(names):
-        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+    names: set[str] = set()
+    for item in batch:
+        who, reservation = item.admitted.principal, item.resolved.reservation
+        names.update((f"{tenant}|who|{who.subject}", f"{tenant}|call|{item.admitted.call_id}"))
+        if (person := limits.person_of(who)) is not None:
+            names.add(f"{tenant}|person|{person}")
+        if reservation is not None:
+            names.add(f"{tenant}|what|{reservation.resource}")
+    numbers = {int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True) for name in names}
+    for number in sorted(numbers):
         conn.execute(sa.text("SELECT pg_advisory_xact_lock(:n)"), {"n": number})

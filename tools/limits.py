@@ -15,7 +15,7 @@ from sqlmodel import Field, SQLModel
 
 from audit.types import UtcDateTime
 from policy.approval import ApprovalStatus
-from policy.model import Subject, TenantId
+from policy.model import Principal, Subject, TenantId
 from tools.approvals import HELD, table
 from tools.held import EffectState
 
@@ -144,42 +144,60 @@ def gathered(
     since: datetime,
     *,
     resource: str | None = None,
-    requester: Subject | None = None,
+    requester: Principal | None = None,
 ) -> Decimal:
-    """The sum one resource or one requester gathered with `tool` since `since`, pending included."""
+    """The sum one resource or one requester gathered with `tool` since `since`.
+
+    What has not ended counts however old it is, and what took effect counts from then: otherwise a request that is
+    approved late would leave the sum as it enters the books. A requester is a person, under whichever account.
+    """
     query = sa.select(HELD.c.amount).where(
         HELD.c.tenant == tenant,
         HELD.c.tool == tool,
         HELD.c.currency == currency,
-        HELD.c.created_at >= since,
-        HELD.c.status.in_(LIVE),
-        HELD.c.effect.not_in(NOT_SPENT),
+        _within(since),
     )
     if resource is not None:
         query = query.where(HELD.c.resource == resource)
     if requester is not None:
-        query = query.where(HELD.c.requester_issuer == requester.issuer, HELD.c.requester_sub == requester.sub)
+        query = query.where(_asked_by(requester))
     return _sum(conn, query)
 
 
 def gathered_elsewhere(
-    conn: Connection, tenant: TenantId, tool: str, but: str, since: datetime, requester: Subject
+    conn: Connection, tenant: TenantId, tool: str, but: str, since: datetime, requester: Principal
 ) -> dict[str, Decimal]:
     """Like `gathered` for one requester, in every currency but `but`."""
     query = sa.select(HELD.c.currency, HELD.c.amount).where(
         HELD.c.tenant == tenant,
         HELD.c.tool == tool,
         HELD.c.currency != but,
-        HELD.c.created_at >= since,
-        HELD.c.requester_issuer == requester.issuer,
-        HELD.c.requester_sub == requester.sub,
-        HELD.c.status.in_(LIVE),
-        HELD.c.effect.not_in(NOT_SPENT),
+        _within(since),
+        _asked_by(requester),
     )
     sums: dict[str, Decimal] = {}
     for currency, amount in conn.execute(query):
         sums[currency] = sums.get(currency, Decimal(0)) + Decimal(amount)
     return sums
+
+
+def person_of(who: Principal) -> str | None:
+    """The person key as sums compare it; None: the directory does not say who an account belongs to."""
+    return (who.person_key or "").strip().lower() or None
+
+
+def _asked_by(who: Principal) -> sa.ColumnElement[bool]:
+    account = sa.and_(HELD.c.requester_issuer == who.subject.issuer, HELD.c.requester_sub == who.subject.sub)
+    person = person_of(who)
+    return account if person is None else sa.or_(account, sa.func.lower(sa.func.trim(HELD.c.person_key)) == person)
+
+
+def _within(since: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        HELD.c.status.in_(LIVE),
+        HELD.c.effect.not_in(NOT_SPENT),
+        sa.or_(HELD.c.created_at >= since, HELD.c.effect != EffectState.DONE.value, HELD.c.finished_at >= since),
+    )
 
 
 def hit(conn: Connection, tenant: TenantId, who: Subject, now: datetime, keep: timedelta) -> list[datetime]:

@@ -5,6 +5,8 @@ Judges nothing itself (`policy.approval` does) and runs no action.
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import assert_never
 
@@ -13,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlmodel import Field, SQLModel
 
+from audit.canonical import clean_text
 from audit.event import SYSTEM_CHAIN, Event, Kind
 from audit.types import UtcDateTime
 from policy.approval import (
@@ -41,6 +44,7 @@ from tools.settling import Ledger
 STRANGERS_A_MINUTE = 20
 """Presses by people nobody knows that get a row each; the rest of the minute is counted into one."""
 MAX_TEXT = 3_000
+MAX_ID = 200
 STRANGER_SENTENCE = (
     "I do not know who you are in your company's directory, so your press did not count. Ask an admin to add you."
 )
@@ -65,6 +69,7 @@ def press(
 ) -> PressOutcome:
     """Judge and record one press. Every way out writes an audit row, or counts into one."""
     work = Ledger(conn, door, door.clock())
+    request = _storable(request)
     if who is None or tenant is None:
         return _stranger(work, tenant, request)
     generation = killswitch.lock(conn, tenant)
@@ -77,6 +82,19 @@ def press(
     outcome = _known(work, row, who, request, generation)
     work.commit_events()
     return outcome
+
+
+def _storable(request: PressRequest) -> PressRequest:
+    """The press as both databases can keep it: a chat's ids and words are untrusted, and every press is a row."""
+    press_id = clean_text(request.press_id)
+    return replace(
+        request,
+        press_id=press_id if len(press_id) <= MAX_ID else hashlib.sha256(press_id.encode()).hexdigest(),
+        held_id=clean_text(request.held_id)[:MAX_ID],
+        digest=clean_text(request.digest)[:MAX_ID],
+        text=clean_text(request.text),
+        chat_account=clean_text(request.chat_account)[:MAX_ID],
+    )
 
 
 def _known(work: Ledger, row: HeldCall, who: Principal, request: PressRequest, generation: Generation) -> PressOutcome:
@@ -216,9 +234,9 @@ def _stranger(work: Ledger, tenant: TenantId | None, request: PressRequest) -> P
     dialect = sqlite if conn.dialect.name == "sqlite" else postgresql
     insert = dialect.insert(FLOOD).values(tenant=chain, minute=minute, seen=1, told=False)
     seen = conn.execute(
-        insert.on_conflict_do_update(index_elements=["tenant", "minute"], set_={"seen": FLOOD.c.seen + 1}).returning(
-            FLOOD.c.seen
-        )
+        insert.on_conflict_do_update(
+            index_elements=["tenant", "minute"], set_={"seen": FLOOD.c.seen + 1, "told": False}
+        ).returning(FLOOD.c.seen)
     ).scalar_one()
     if seen <= STRANGERS_A_MINUTE:
         work.events.append(evidence.of_lost_press(tenant, request, PressResult.STRANGER, None, now))
@@ -228,7 +246,10 @@ def _stranger(work: Ledger, tenant: TenantId | None, request: PressRequest) -> P
 
 
 def floods(conn: Connection, chain: str, before: datetime, now: datetime) -> list[Event]:
-    """The rows of minutes that are over and had more presses than were written; each is told once."""
+    """The rows of minutes that are over and had more presses than were written.
+
+    Each is told once, and once more with its new sum if a replica whose clock is behind adds to it.
+    """
     over = (
         FLOOD.c.tenant == chain,
         FLOOD.c.minute < before,

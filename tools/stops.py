@@ -5,14 +5,17 @@ Knows the rows a kill touches; who may kill is asked above (chat: the role admin
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from audit.event import Event, Kind
+from audit.faults import StoreConflict, StoreUnavailable
 from policy.approval import ApprovalStatus
 from policy.model import Subject, TenantId
 from tools import killswitch, limits, settling, views
@@ -21,6 +24,11 @@ from tools.door import Door
 from tools.held import EffectState, KillReport, Scope, ScopeKind
 from tools.ports import Notice, NoticeKind
 from tools.settling import Ledger
+
+T = TypeVar("T")
+CONFLICTS = 5
+"""How often a stop is tried again when it met another transaction."""
+log = logging.getLogger("countersign.stops")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +45,17 @@ async def kill(door: Door, tenant: TenantId | None, scope: Scope, by: By, reason
     """See `Gateway.kill`."""
     if dry_run:
         return await door.writer.read(lambda conn: report(conn, tenant, _covered(scope)))
-    reopened = await door.writer.run(lambda conn: _throw(conn, door, tenant, scope, by, reason))
-    if tenant is None:
-        # One tenant a transaction. Nothing can be claimed meanwhile: the switch is on, and a claim compares the
-        # generation of the approval, so lifting it again releases nothing either.
-        for name in await door.writer.read(_tenants_with_approved):
-            reopened += await door.writer.run(partial(_reopen_all, door=door, tenant=name, scope=scope, reason=reason))
-    await _announce(door, tenant)
+    reopened = await _insist(door, lambda conn: _throw(conn, door, tenant, scope, by, reason))
+    # The switch is on from here. What follows may fail without anything being let through: a claim looks at the
+    # switch, and it compares the generation of the approval, so lifting it again releases nothing either.
+    try:
+        if tenant is None:  # one tenant a transaction
+            for name in await door.writer.read(_tenants_with_approved):
+                reopen = partial(_reopen_all, door=door, tenant=name, scope=scope, reason=reason)
+                reopened += await _insist(door, reopen)
+        await _announce(door, tenant)
+    except StoreUnavailable as error:
+        log.error("the kill-switch is on, but cards and approved requests could not all be brought in line: %s", error)
     found = await door.writer.read(lambda conn: report(conn, tenant, _covered(scope)))
     return KillReport(found.active, found.pending, found.in_flight, reopened)
 
@@ -62,9 +74,22 @@ async def resume(door: Door, tenant: TenantId | None, scope: Scope, by: By) -> K
                 events.append(_event(door, Kind.LOCKOUT_LIFTED, tenant, scope, by, "lifted", {}))
         door.audit.append(conn, events)
 
-    await door.writer.run(unit)
-    await _announce(door, tenant)
+    await _insist(door, unit)
+    try:
+        await _announce(door, tenant)
+    except StoreUnavailable as error:
+        log.error("the kill-switch is lifted, but cards could not be told: %s", error)
     return await door.writer.read(lambda conn: report(conn, tenant))
+
+
+async def _insist(door: Door, unit: Callable[[Connection], T]) -> T:
+    """Run `unit` until it is not the one that gives in to another transaction: a stop must not lose a race."""
+    for _ in range(CONFLICTS):
+        try:
+            return await door.writer.run(unit)
+        except StoreConflict:
+            continue
+    return await door.writer.run(unit)
 
 
 def report(conn: Connection, tenant: TenantId | None, covered: tuple[sa.ColumnElement[bool], ...] = ()) -> KillReport:

@@ -332,9 +332,7 @@ CHANGE = {"customer_id": "C-1007", "field": "phone", "value": "+1 206 555 0199"}
 
 
 async def write(house: House, call_id: str = "w1") -> Executed | Failed | object:
-    (outcome,) = await house.gateway.propose(
-        house.turn("sam"), [house.proposal("sam", "crm.write", CHANGE, call_id)]
-    )
+    (outcome,) = await house.gateway.propose(house.turn("sam"), [house.proposal("sam", "crm.write", CHANGE, call_id)])
     return outcome
 
 
@@ -392,8 +390,7 @@ def test_a_claim_is_given_once(house: House) -> None:
             assert isinstance(conn, Connection)
             now = house.clock()
             return [
-                type(effects.claim(conn, DEMO, "k", house.tools[name].name, "x", now))
-                for name in list(house.tools)[:2]
+                type(effects.claim(conn, DEMO, "k", house.tools[name].name, "x", now)) for name in list(house.tools)[:2]
             ]
 
         return house.writer.run_blocking(unit)
