@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from click.exceptions import ClickException
 
 from bot.agent.offline import Offline
 from bot.agent.routing import RoutingError
@@ -36,17 +35,14 @@ Which = Annotated[str, typer.Option("--model", help="offline, claude:NAME, opena
 def main(arguments: Sequence[str]) -> int:
     """Runs the command; the exit status: 0 all passed, 1 something did not, 2 wrong use."""
     try:
-        status = commands(args=list(arguments), prog_name="countersign eval", standalone_mode=False)
-    except ClickException as error:
-        error.show()
-        return WRONG_USE
-    except typer.Exit as end:
-        return end.exit_code
-    return status if isinstance(status, int) else DONE
+        commands(args=list(arguments), prog_name="countersign eval")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else DONE
+    return DONE
 
 
 @commands.command("run")
-def run_(model: Which = "offline", task: Only = None, as_json: AsJson = False) -> int:
+def run_(model: Which = "offline", task: Only = None, as_json: AsJson = False) -> None:
     """Run the tasks, each in a fresh house, and grade what came of them."""
     with answering(as_json=as_json) as shell:
         policy = _policy()
@@ -62,11 +58,11 @@ def run_(model: Which = "offline", task: Only = None, as_json: AsJson = False) -
         except RoutingError as error:
             shell.fail(str(error), WRONG_USE)
         _report(shell, chosen, results)
-        return DONE if all(one.passed for one in results) else FOUND
+        raise typer.Exit(DONE if all(one.passed for one in results) else FOUND)
 
 
 @commands.command("list")
-def list_(as_json: AsJson = False) -> int:
+def list_(as_json: AsJson = False) -> None:
     """Name the tasks."""
     with answering(as_json=as_json) as shell:
         tasks = _wanted(shell, None)
@@ -74,7 +70,6 @@ def list_(as_json: AsJson = False) -> int:
             shell.json([{"id": one.id, "about": one.about, "as": one.who, "place": one.place} for one in tasks])
         else:
             shell.table(("task", "as", "about"), [(one.id, one.who, one.about) for one in tasks])
-    return DONE
 
 
 def tasks_of_the_demo() -> tuple[Task, ...]:

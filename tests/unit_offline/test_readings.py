@@ -94,7 +94,9 @@ def test_which_one_is_answered_by_place_number_or_name() -> None:
     (second,) = follow(asked, "the second", question, TODAY)
     (numbered,) = follow(asked, "1047", question, TODAY)
     (named,) = follow(asked, "Erik", question, TODAY)
-    assert isinstance(second, Refund) and isinstance(numbered, Refund) and isinstance(named, Refund)
+    assert isinstance(second, Refund)
+    assert isinstance(numbered, Refund)
+    assert isinstance(named, Refund)
     assert second.whom.nth == 2
     assert numbered.whom.order == "1047"
     assert named.whom.name == "Erik Lindqvist"
@@ -103,8 +105,9 @@ def test_which_one_is_answered_by_place_number_or_name() -> None:
 
 def test_a_new_request_takes_the_place_of_the_question() -> None:
     asked = read("Refund order 1042", TODAY)
-    assert follow(asked, "Who is customer C-1007?", "How much shall I refund?", TODAY) == read("Who is customer C-1007?")
-    assert follow(asked, "never mind", "How much shall I refund?", TODAY) == (Talk(Topic.NEVER_MIND),)
+    question, other = "How much shall I refund?", "Who is customer C-1007?"
+    assert follow(asked, other, question, TODAY) == read(other)
+    assert follow(asked, "never mind", question, TODAY) == (Talk(Topic.NEVER_MIND),)
 
 
 def test_what_to_write_is_taken_as_it_is_said() -> None:
