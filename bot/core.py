@@ -55,6 +55,9 @@ from tools.seed import seed
 log = logging.getLogger("countersign.app")
 
 CHECKPOINT_S = 60.0
+BUSY_MS = 8_000
+"""How long a write waits for another program's lock on SQLite. Ours hold it for milliseconds; what is handed in while
+one write waits is told after a second wait, and people should hear of it while they still look."""
 RETENTION_S = 3600.0
 LANGFUSE_CLOUD = "https://cloud.langfuse.com"
 
@@ -122,7 +125,7 @@ def open_core(settings: Settings) -> Core:
     reloads = _Reloads()
     policy = PolicyFiles(settings.policy_dir, reloads.policy)
     directory = DirectoryFile(settings.directory, reloads.directory)
-    engine = make_engine(settings.database_url)
+    engine = make_engine(settings.database_url, busy_timeout_ms=BUSY_MS)
     writer = Writer(engine)
     business = open_business(settings.business_url)
     audit = AuditStore(redact)
