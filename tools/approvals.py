@@ -27,10 +27,10 @@ class HeldCall(SQLModel, table=True):
     __tablename__ = "held_call"
 
     held_id: str = Field(primary_key=True)
-    tenant: str = Field(index=True)
+    tenant: str
     call_id: str
-    card_id: str = Field(index=True)
-    turn_id: str = Field(index=True)
+    card_id: str
+    turn_id: str
     session_id: str
     thread_link: str | None = None
     tool: str
@@ -60,7 +60,7 @@ class HeldCall(SQLModel, table=True):
     destinations: str
     needed: int
     why: str
-    resource: str | None = Field(default=None, index=True)
+    resource: str | None = None
     amount: str | None = None
     currency: str | None = None
     created_at: datetime = Field(sa_type=UtcDateTime)
@@ -80,6 +80,11 @@ class HeldCall(SQLModel, table=True):
         sa.UniqueConstraint("tenant", "call_id"),
         sa.Index("held_call_due", "status", "expires_at"),
         sa.Index("held_call_remind", "status", "remind_at"),
+        # No index on the tenant alone: with ten thousand rows SQLite would scan a tenant instead of one card.
+        sa.Index("held_call_card", "tenant", "card_id"),
+        sa.Index("held_call_turn", "tenant", "turn_id"),
+        sa.Index("held_call_resource", "tenant", "resource"),
+        sa.Index("held_call_status", "tenant", "status", "created_at"),
         sa.Index("held_call_requester", "tenant", "requester_issuer", "requester_sub", "created_at"),
     )
 
@@ -241,10 +246,13 @@ def needs(conn: Connection, row: HeldCall) -> list[str]:
 
 def unmet(conn: Connection, row: HeldCall) -> list[HeldCall]:
     """The calls `row` presupposes that have not taken effect."""
+    on = sa.select(NEEDS.c.on_held_id).where(NEEDS.c.tenant == row.tenant, NEEDS.c.held_id == row.held_id)
+    ids = list(conn.execute(on).scalars())
+    if not ids:
+        return []
     query = (
         sa.select(HELD)
-        .join(NEEDS, sa.and_(NEEDS.c.tenant == HELD.c.tenant, NEEDS.c.on_held_id == HELD.c.held_id))
-        .where(NEEDS.c.tenant == row.tenant, NEEDS.c.held_id == row.held_id, HELD.c.effect != EffectState.DONE.value)
+        .where(HELD.c.tenant == row.tenant, HELD.c.held_id.in_(ids), HELD.c.effect != EffectState.DONE.value)
         .order_by(HELD.c.created_at)
     )
     return [_held(found) for found in conn.execute(query).mappings()]
@@ -252,17 +260,20 @@ def unmet(conn: Connection, row: HeldCall) -> list[HeldCall]:
 
 def dependents(conn: Connection, row: HeldCall) -> list[HeldCall]:
     """The unsettled calls that presuppose `row`, locked."""
+    by = sa.select(NEEDS.c.held_id).where(NEEDS.c.tenant == row.tenant, NEEDS.c.on_held_id == row.held_id)
+    ids = list(conn.execute(by).scalars())
+    if not ids:
+        return []
     query = (
         sa.select(HELD)
-        .join(NEEDS, sa.and_(NEEDS.c.tenant == HELD.c.tenant, NEEDS.c.held_id == HELD.c.held_id))
         .where(
-            NEEDS.c.tenant == row.tenant,
-            NEEDS.c.on_held_id == row.held_id,
+            HELD.c.tenant == row.tenant,
+            HELD.c.held_id.in_(ids),
             HELD.c.status.in_([ApprovalStatus.PENDING.value, ApprovalStatus.APPROVED.value]),
             HELD.c.effect.in_([EffectState.NONE.value, EffectState.WAITING.value]),
         )
         .order_by(HELD.c.held_id)
-        .with_for_update(of=HELD)
+        .with_for_update()
     )
     return [_held(found) for found in conn.execute(query).mappings()]
 
