@@ -37,7 +37,7 @@ house: ; @$(BIN)/python -m lints
 contracts: ; @said=$$($(BIN)/lint-imports --no-logo 2>&1) || { echo "$$said"; exit 1; }
 dependencies: ; @said=$$($(BIN)/deptry . 2>&1) || { echo "$$said"; exit 1; }
 types: ; @$(BIN)/mypy --no-error-summary
-unit: ; @$(BIN)/python -m pytest -q --no-header --durations=0 --durations-min=5 tests/unit_*
+unit: ; @$(BIN)/python -m pytest -q --no-header --durations=0 --durations-min=5 --sqlite-only tests/unit_*
 
 # --- what it stands on: each stamp is as new as the lock file it was made from --------------------------
 
