@@ -81,6 +81,7 @@ def outcome(made: Made) -> str:
             return "I did not get to that, so nothing was done about it. Ask me for it again."
         case _:
             said = made.sentence or "That did not work."
+            said = said[:1].upper() + said[1:]
             return said if re.search(r"\b[Nn]othing\b", said) else f"{said} Nothing was done."
 
 

@@ -228,7 +228,7 @@ def change(part: str) -> Intent | None:
     if verb is None or (mail_head(part) is not None and mail_head(part).start() < verb.start()):  # type: ignore[union-attr]
         return None
     for field, names in FIELDS:
-        found = re.search(rf"\b(?:{names})\b(.*?)(?:\b(?:to|as|with)\b|:|=|\bis\b)\s+(.+)$", part, re.IGNORECASE)
+        found = re.search(rf"\b(?:{names})\b(.*?)(?:\b(?:to|as|with)\b|:|=)\s+(.+)$", part, re.IGNORECASE)
         if found is not None:
             value = found[2].strip(' ."“”')
             return Change(whom(part[: found.start(2)]), field, value.lower() if field == "tier" else value[:300])

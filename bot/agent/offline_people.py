@@ -101,10 +101,11 @@ def _row(columns: Sequence[str], row: Sequence[Json]) -> str:
         elif column.endswith("_at"):
             cells.append(str(value)[:10])
         elif isinstance(value, int) and not isinstance(value, bool):
-            cells.append(f"{value} {column}" if column != "n" else str(value))
+            noun = column.removesuffix("s") if value == 1 else column
+            cells.append(f"{value} {noun}" if column != "n" else str(value))
         elif column != "currency" or not any(name.endswith("_minor") for name in columns):
             cells.append(str(value))
-    if len(cells) == 2 and isinstance(row[-1], int):
+    if len(cells) == 2 and isinstance(row[-1], int) and not columns[-1].endswith("_minor"):
         return f"{cells[0]}: {row[-1]}"
     return ", ".join(cells)
 

@@ -63,6 +63,7 @@ ORDER = re.compile(
 )
 _BARE = re.compile(r"(?<![\w.,$€£¥+@-])(?<!in )(?<!since )(?<!year )([0-9]{4,10})(?![\w%@]|[.,-][0-9])", re.IGNORECASE)
 CUSTOMER_ID = re.compile(r"\bC-[0-9]{1,10}\b", re.IGNORECASE)
+_CUSTOMER_NUMBER = re.compile(r"\b(?:customer|client)\s*(?:no\.?|number|id|#)?\s*#?([0-9]{3,10})\b", re.IGNORECASE)
 EMAIL = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})+")
 _PHONE = re.compile(r"\+[0-9][0-9 ()./-]{5,30}[0-9]")
 _WORD = re.compile(r"[^\W\d_][\w'’.-]*[^\W_]|[^\W\d_]")
@@ -177,13 +178,18 @@ def without_money(text: str) -> str:
 def order_number(text: str) -> str | None:
     found = ORDER.search(text)
     if found is None:
-        found = _BARE.search(_PHONE.sub(" ", without_money(EMAIL.sub(" ", CUSTOMER_ID.sub(" ", text)))))
+        found = _BARE.search(
+            _PHONE.sub(" ", without_money(EMAIL.sub(" ", _CUSTOMER_NUMBER.sub(" ", CUSTOMER_ID.sub(" ", text)))))
+        )
     return found[1] if found is not None else None
 
 
 def customer_id(text: str) -> str | None:
     found = CUSTOMER_ID.search(text)
-    return found[0].upper() if found is not None else None
+    if found is not None:
+        return found[0].upper()
+    numbered = _CUSTOMER_NUMBER.search(text)
+    return f"C-{numbered[1]}" if numbered is not None else None
 
 
 def email(text: str) -> str | None:
