@@ -202,8 +202,8 @@ def reminder(view: HeldView) -> str:
 def in_doubt(view: HeldView) -> str:
     return (
         f"Please look at this: **{view.headline}**, approved by {approvers(view)}. Nobody can say whether it happened: "
-        f"{_sentence(view.reason)} It will not be tried again by itself. Check with the provider, then settle it with "
-        f"`countersign` on the server (request {view.held_id})."
+        f"{_sentence(view.reason)} It will not be tried again by itself. Look at the provider, then say on the server "
+        f'what you saw: `countersign doubt settle {view.held_id} "what you saw" --done`, or `--not-done`.'
     )
 
 

@@ -26,7 +26,7 @@ def read(node: Any) -> str:
         return "\n".join(part for part in map(read, node) if part)
     if not isinstance(node, dict):
         return ""
-    if node.get("type") == "rich_text_section":
+    if node.get("type") in ("rich_text_section", "rich_text_preformatted", "rich_text_quote"):
         return "".join(read(element) for element in node["elements"])
     if node.get("type") == "user":
         return f"@{PEOPLE.get(node['user_id'], node['user_id'])}"
