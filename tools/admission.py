@@ -158,8 +158,14 @@ def _sentence(tool: Tool, error: ValidationError) -> str:
         what = f"there is something the tool does not take: {printable(error.message, 160)}"
     elif error.validator == "pattern":
         what = f"{printable(repr(error.instance))} has the wrong form"
-    else:
-        what = printable(error.message, 160)
+    elif error.validator in ("maxLength", "minLength", "maxItems", "minItems"):
+        what = f"it is too {'long' if str(error.validator).startswith('max') else 'short'} ({error.validator_value})"
+    elif error.validator == "type":
+        what = f"it must be of type {printable(str(error.validator_value))}"
+    elif error.validator == "enum":
+        what = f"it must be one of {printable(str(error.validator_value), 160)}"
+    else:  # never the value itself: it may be a draft (invariant 11)
+        what = f"it does not fit the rule {printable(str(error.validator))}"
     return f"{tool.name} was not called: {where}: {what}. Nothing was done."
 
 

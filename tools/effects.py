@@ -16,6 +16,7 @@ from sqlmodel import Field, SQLModel
 
 from audit.types import UtcDateTime
 from policy.model import TenantId, ToolName
+from policy.pii import redact
 from tools.approvals import table
 from tools.held import EffectState
 
@@ -117,8 +118,9 @@ def finish(
 ) -> bool:
     """Record how it ended. False: that was known, or is no longer `attempt`'s to say, and this changes nothing.
 
-    Done is believed from whichever attempt, and after everything else: money that moved has moved. That
-    nothing happened, or that nobody knows, only the last attempt can say; failed is final but for a proof.
+    The ledger is kept for good, so the sentence is redacted (invariant 11). Done is believed from whichever attempt,
+    and after everything else: money that moved has moved. That nothing happened, or that nobody knows, only the last
+    attempt can say; failed is final but for a proof.
     """
     unsettled = [EffectState.STARTED.value, EffectState.IN_DOUBT.value]
     where = [EFFECT.c.tenant == tenant, EFFECT.c.key == key, EFFECT.c.state != state.value]
@@ -131,6 +133,6 @@ def finish(
     done = conn.execute(
         sa.update(EFFECT)
         .where(*where)
-        .values(state=state.value, finished_at=now, reference=reference, sentence=sentence)
+        .values(state=state.value, finished_at=now, reference=reference, sentence=redact(sentence))
     )
     return done.rowcount == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -20,11 +21,15 @@ def auditable(tool: Tool | None, arguments: Args | None) -> Mapping[str, Json] |
     """Arguments as the audit may keep them: raw texts replaced by their length and sha256 (invariant 11)."""
     if arguments is None:
         return None
-    raw = tool.raw_text if tool is not None else frozenset(arguments)
-    return {
-        _ascii(name): text_trace(value) if name in raw and isinstance(value, str) else _no_floats(value)
-        for name, value in arguments.items()
-    }
+    known = {} if tool is None else tool.input_schema.get("properties")
+    names = frozenset(known) if isinstance(known, Mapping) else frozenset()
+    plain = names - (frozenset() if tool is None else tool.raw_text)
+    return {_ascii(name): _no_floats(value) if name in plain else _traced(value) for name, value in arguments.items()}
+
+
+def _traced(value: Json) -> Json:
+    """What may be anybody's words, an argument the schema does not know included: its length and hash."""
+    return text_trace(value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str))
 
 
 def text_trace(text: str) -> Mapping[str, Json]:

@@ -21,6 +21,7 @@ from audit.event import Event
 from audit.faults import StoreUnavailable
 from policy.approval import ApprovalStatus
 from policy.model import NeedsApproval, Principal, TenantId, ToolName
+from policy.pii import redact
 from tools import approvals, evidence, holding, pressing, running, signing
 from tools.admission import Admitted, TurnedAway, admit
 from tools.desk import Desk
@@ -373,8 +374,8 @@ class Gateway(Desk):
     ) -> ToolResult | ActionError:
         try:
             return await asyncio.wait_for(run(ctx, arguments), seconds)
-        except ActionError as error:
-            return error
+        except ActionError as error:  # a provider's words may quote a card number
+            return ActionError(redact(str(error)), error.certainty, retryable=error.retryable)
         except TimeoutError:
             return ActionError("The provider did not answer in time.", Certainty.UNKNOWN)
         except Exception:

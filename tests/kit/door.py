@@ -312,16 +312,22 @@ def open_house(
     person_key: PersonKey = PersonKey.EMPLOYEE_NUMBER,
     timings: Timings | None = None,
     secrets: tuple[bytes, Ed25519PrivateKey] | None = None,
+    fresh: bool = True,
 ) -> Iterator[House]:
-    """A door on `url`; business data and directory in `folder`. Open it twice for two replicas."""
+    """A door on `url`; business data and directory in `folder`. Open it twice for two replicas.
+
+    `fresh` False: tables and shop are there, another process has made them.
+    """
     engine = make_engine(url)
-    with engine.begin() as conn:
-        SQLModel.metadata.create_all(conn)
-        ddl.create_all(conn)
+    if fresh:
+        with engine.begin() as conn:
+            SQLModel.metadata.create_all(conn)
+            ddl.create_all(conn)
     writer = Writer(engine)
     business = open_business(f"sqlite:///{folder / 'business.sqlite'}")
     clock, queue = Clock(), Queue()
-    seed(business, DEMO, START)
+    if fresh:
+        seed(business, DEMO, START)
     directory_file = folder / "directory.yaml"
     if not directory_file.exists():
         directory_file.write_text(_people())
