@@ -72,7 +72,7 @@ tests/rigs/node_modules/.stamp: $(VENV)/.all tests/rigs/package-lock.json
 	@touch $@
 
 # uv takes seconds where pip takes a minute; both check every hash.
-install = if [ -x $(BIN)/uv ] && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip $(1) --quiet $(if $(filter install,$(1)),-r) --require-hashes $(2); then :; \
+install = if [ -x $(BIN)/uv ] && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip $(1) --quiet --require-hashes $(if $(filter install,$(1)),-r) $(2); then :; \
 	else $(BIN)/python -m pip install --quiet --require-hashes -r $(2); fi
 # The checkout itself, evals and all, importable; and the command `countersign`.
 command = $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' | { read -r lib; echo "$(CURDIR)" >"$$lib/countersign.pth"; }; \
