@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audit.faults import StoreUnavailable
-from tests.kit.door import DEMO, House, Timings, open_house
+from tests.kit.door import DEMO, House, open_house
+from tools.door import Timings
 from tools.held import Scope, ScopeKind
 from tools.spec import Args, CallContext
 from tools.stops import By
@@ -45,7 +46,7 @@ async def _dies(house: House, when: str, held_id: str) -> list[str]:
     if when == "recording":
         _at_record(lambda: os._exit(9))
     else:
-        house.watch(view.tool, **{"before" if when == "claimed" else "after": _die})
+        house.watch(view.tool, before=_die if when == "claimed" else None, after=_die if when == "done" else None)
     await house.execute(view)
     return ["still alive"]
 

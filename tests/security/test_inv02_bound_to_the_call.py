@@ -122,7 +122,7 @@ def mint(house: House, view: HeldView, sub: str = "dana", **changes: object) -> 
 async def test_a_token_for_something_else_executes_nothing(local_house: House, changes: dict[str, str]) -> None:
     house = local_house
     view = await approved(house)
-    ended = await house.gateway.execute(DEMO, view.held_id, 1, mint(house, view, **changes))  # type: ignore[arg-type]
+    ended = await house.gateway.execute(DEMO, view.held_id, 1, mint(house, view, **changes))
     assert (ended.status, ended.effect) == (ApprovalStatus.VOIDED, EffectState.NONE)
     assert house.refunds() == []
     assert "token" in str(house.audit("detail", where="kind='approval.voided'"))

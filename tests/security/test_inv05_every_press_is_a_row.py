@@ -229,7 +229,7 @@ async def test_two_doors_tell_a_flood_once(pair: tuple[House, House]) -> None:
 async def test_odd_text_in_a_press_is_still_one_row(house: House, odd: str, where: str) -> None:
     """Whatever a chat delivers, the press is judged and recorded; nothing raises and nothing is lost."""
     view = await house.ask_refund()
-    request = replace(house.request(view, Verb.REJECT, "no"), **{where: odd})
+    request = replace(house.request(view, Verb.REJECT, "no"), **{where: odd})  # type: ignore[arg-type]
     for who in (house.who("sam"), None):
         await house.gateway.countersign(DEMO, who, request)
     assert len(presses(house)) == 2

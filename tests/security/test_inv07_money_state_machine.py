@@ -93,7 +93,9 @@ class MoneyMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.house.queue.to_execute)
     @rule(when=WHEN)
     def die_while_executing(self, when: str) -> None:
-        self.house.watch("refund.issue", **{when: crash})
+        self.house.watch(
+            "refund.issue", before=crash if when == "before" else None, after=crash if when == "after" else None
+        )
         work = self.house.queue.to_execute[0]
         try:
             self.run(self.house.settle())
