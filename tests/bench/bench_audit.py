@@ -237,10 +237,14 @@ def main(out: Callable[[str], None] = print) -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="cs-bench-") as folder:
         for item in rows(Path(folder), options.rows):
-            out(
-                f"{item.name:38} {item.database:10} p50 {item.p50:8.3f} ms  p95 {item.p95:8.3f}  p99.9 {item.p999:8.3f}"
-                f"  worst {item.worst:8.3f}  {item.per_second:10,.0f}/s  fsync p50 {item.fsync_p50:.3f} ms  {item.note}"
-            )
+            out(line(item))
+
+
+def line(item: Figure) -> str:
+    """One figure, as `make bench` prints it: one replica and one tenant unless its note says otherwise."""
+    times = f"p50 {item.p50:9.3f} ms  p95 {item.p95:9.3f}  p99.9 {item.p999:9.3f}  worst {item.worst:9.3f}"
+    speed = f"{item.per_second:10,.0f}/s  fsync p50 {item.fsync_p50:.3f} ms, 1 replica, 1 tenant"
+    return f"{item.name:40} {item.database:10} {times}  {speed}  {item.note}"
 
 
 if __name__ == "__main__":

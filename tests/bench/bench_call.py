@@ -10,11 +10,12 @@ import asyncio
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from policy.guardrails import check_message
 from policy.model import ToolName
-from tests.bench.bench_audit import Figure, event, figure, fsync_p50, postgres
+from tests.bench.bench_audit import Figure, event, figure, fsync_p50, line, postgres
 from tests.kit.door import DEMO, House, open_house
 from tools.held import Executed
 from tools.spec import Args, CallContext, Resolved, ToolResult
@@ -50,7 +51,7 @@ async def bare(house: House, number: int) -> None:
     """The same two rows, each durable before the next, with nothing around them."""
     for at in (2 * number, 2 * number + 1):
         item = replace(event(at), tenant=DEMO)
-        await house.writer.run(lambda conn, item=item: house.door.audit.append(conn, [item]))
+        await house.writer.run(partial(house.door.audit.append, events=[item]))
 
 
 async def measure(house: House, folder: Path, callers: int) -> list[Figure]:
@@ -93,5 +94,4 @@ def rows(folder: Path) -> list[Figure]:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="cs-bench-") as name:
         for item in rows(Path(name)):
-            times = f"p50 {item.p50:7.2f} ms p95 {item.p95:7.2f} p99.9 {item.p999:7.2f} worst {item.worst:7.2f}"
-            print(f"{item.name:40} {item.database:10} {times}  {item.note}")
+            print(line(item))

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from policy.approval import Verb
-from tests.bench.bench_audit import Figure, figure, fsync_p50, postgres
+from tests.bench.bench_audit import Figure, figure, fsync_p50, line, postgres
 from tests.kit.pending import fill
 from tests.kit.product import DEMO, Product, refund_and_mail, running
 
@@ -76,5 +76,4 @@ def rows(folder: Path, pending: int = PENDING) -> list[Figure]:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="cs-bench-") as name:
         for item in rows(Path(name)):
-            times = f"p50 {item.p50:7.2f} ms p95 {item.p95:7.2f} p99.9 {item.p999:7.2f} worst {item.worst:7.2f}"
-            print(f"{item.name:32} {item.database:10} {times}  {item.note}")
+            print(line(item))

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.bench_audit import Figure, fsync_p50, postgres
+from tests.bench.bench_audit import Figure, fsync_p50, line, postgres
 from tests.kit.pending import fill
 from tests.kit.product import ROOT, refund_and_mail, running
 
@@ -94,4 +94,4 @@ def rows(folder: Path, pending: int = PENDING) -> list[Figure]:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="cs-bench-") as name:
         for item in rows(Path(name)):
-            print(f"{item.name:32} {item.database:10} p50 {item.p50:7.0f} ms worst {item.worst:7.0f}  {item.note}")
+            print(line(item))
