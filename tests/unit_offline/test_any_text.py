@@ -144,7 +144,12 @@ FRAGMENTS = [
     "came",
 ]
 
+SENTENCES = Path(__file__).with_name("readings.txt").read_text("utf-8").splitlines()[::2]
+
 texts = st.one_of(
+    st.sampled_from(SENTENCES),
+    st.lists(st.sampled_from(SENTENCES), min_size=2, max_size=3).map(", and ".join),
+    st.tuples(st.sampled_from(SENTENCES), st.sampled_from(FRAGMENTS)).map(" ".join),
     st.text(max_size=200),
     st.lists(st.sampled_from(FRAGMENTS), min_size=1, max_size=18).map(" ".join),
     st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=6)), max_size=12).map(" ".join),
@@ -163,7 +168,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> tuple[ToolOffer, ...]:
 
 def records(name: str, given_: dict[str, Json]) -> Json:
     order: dict[str, Json] = {
-        "order_id": str(given_.get("key", "1042")),
+        "order_id": str(given_["key"]) if given_.get("kind") == "order" else "1042",
         "customer_id": "C-1007",
         "status": "shipped",
         "total": "84.00",
@@ -186,6 +191,8 @@ def records(name: str, given_: dict[str, Json]) -> Json:
         return {**given_, "before": "x", "after": given_.get("value"), "call_id": "w1"}
     if name == "ledger_read":
         return {"entries": [{"kind": "refund", "amount": "5.00", "currency": "USD"}], "totals": [], "complete": True}
+    if name != "db_query":
+        return {}
     return {"columns": ["id", "customer_id", "total_minor", "currency"], "rows": [["1042", "C-1007", 6800, "JPY"]]}
 
 
@@ -206,7 +213,9 @@ def returned(call: ToolCall, status: str) -> ToolReturned:
     return ToolReturned(call.id, json.dumps({"status": status, "sentence": "Not so."}), is_error=True)
 
 
-def converse(said: Sequence[str], tools: tuple[ToolOffer, ...], told: Sequence[str]) -> list[str]:
+def converse(
+    said: Sequence[str], tools: tuple[ToolOffer, ...], told: Sequence[str], calls_made: list[ToolCall] | None = None
+) -> list[str]:
     """A whole conversation with a door that answers as drawn; what was answered to each message."""
     schemas = {tool.name: tool.input_schema for tool in tools}
     messages: list[Message] = []
@@ -231,6 +240,8 @@ def converse(said: Sequence[str], tools: tuple[ToolOffer, ...], told: Sequence[s
                 made.append((name, json.dumps(arguments, sort_keys=True)))
                 calls.append(ToolCall(f"c{len(messages)}_{n}", name, arguments))
             messages.append(AssistantSaid(answer, tuple(calls)))
+            if calls_made is not None:
+                calls_made += calls
             messages.extend(returned(call, next(drawn)) for call in calls)
         else:
             raise AssertionError("it did not come to an end")
@@ -271,6 +282,49 @@ def test_nothing_is_claimed_while_it_only_waits(tools: tuple[ToolOffer, ...]) ->
     assert "Nothing has happened yet" in answer
     assert "two different people" in answer
     assert not any(word in answer.lower() for word in ("refunded", "was sent", "has been sent", "done"))
+
+
+def test_who_is_meant_is_what_was_talked_about(tools: tuple[ToolOffer, ...]) -> None:
+    made: list[ToolCall] = []
+    said = [
+        "What did Ada Lindqvist order?",
+        "refund the second one, 5 dollars",
+        "mail her that it is late",
+        "refund it",
+    ]
+    answer = converse(said, tools, [], made)[-1]
+    refund = next(call for call in made if call.name == "refund_issue")
+    mail = next(call for call in made if call.name == "email_send")
+    assert (refund.arguments or {})["order_id"] == "1006"
+    assert (mail.arguments or {})["to"] == "C-1007"
+    assert answer.startswith("Order 1006 of Ada Lindqvist")
+    assert answer.endswith("How much shall I refund?")
+
+
+def test_never_more_than_is_left_and_never_in_another_currency(tools: tuple[ToolOffer, ...]) -> None:
+    made: list[ToolCall] = []
+    much, euros, unpaid, nothing = converse(
+        [
+            "Refund order 1042, 500 dollars",
+            "Refund order 1042, 20 euros",
+            "Refund order 1058, 5 dollars",
+            "Refund order 1042, -5 dollars",
+        ],
+        tools,
+        [],
+        made,
+    )
+    assert "84.00 USD is left" in much
+    assert "I do not convert" in euros
+    assert "was never paid" in unpaid
+    assert "more than zero" in nothing
+    assert {call.name for call in made} == {"crm_read"}
+
+
+def test_a_refund_without_a_reason_says_so_to_its_approver(tools: tuple[ToolOffer, ...]) -> None:
+    made: list[ToolCall] = []
+    converse(["Refund order 1042, 42 dollars"], tools, [], made)
+    assert (made[-1].arguments or {})["reason"] == "No reason was given."
 
 
 def test_an_amount_in_the_currency_it_has(tools: tuple[ToolOffer, ...]) -> None:
