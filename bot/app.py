@@ -17,7 +17,7 @@ from bot import demo as demo_workspace
 from bot import migrations, service
 from bot.agent.routing import RoutingError
 from bot.checkup import Channel
-from bot.core import Core, erase_text, open_core
+from bot.core import Core, open_core
 from bot.identity.directory import DirectoryFile
 from bot.keys import make_keys
 from bot.messages import ChatUser
@@ -55,7 +55,7 @@ class Operator:
 
         Returns how many lines of transcript, and of how many requests the text.
         """
-        return await erase_text(self.core, tenant, by, subject=subject, before=before)
+        return await self.core.retention.erase(tenant, by, subject=subject, before=before)
 
 
 def serve(settings: Settings) -> None:

@@ -12,18 +12,16 @@ import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from functools import partial
+from datetime import UTC, datetime
 from typing import Protocol
 
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Engine
 
 from audit.checkpoint import Checkpointer, CheckpointError
 from audit.event import Event, Kind
 from audit.faults import StoreUnavailable
 from audit.store import AuditStore
 from audit.writer import Writer, make_engine
-from bot.agent import transcript
 from bot.agent.offline import Offline
 from bot.agent.routing import Router
 from bot.agent.spans import NoTrace, Tracing
@@ -37,14 +35,12 @@ from bot.messages import SurfaceName
 from bot.parts import Parts
 from bot.policy_files import PolicyFiles
 from bot.ports import ChatSurface, Model
+from bot.retention import Retention
 from bot.settings import ModelAccess, Settings, SmtpSecurity
 from bot.turn import Turn
-from bot.web import chatlog
-from policy.model import Subject, TenantId
 from policy.model_rules import Adapter
 from policy.pii import redact
 from policy.rules import Policy, PolicyError
-from tools import erasure
 from tools.business import Business, open_business
 from tools.catalog import Catalog, Encryption, MailBackend, PaymentsBackend, ToolSettings, catalog
 from tools.door import Door
@@ -58,7 +54,6 @@ CHECKPOINT_S = 60.0
 BUSY_MS = 8_000
 """How long a write waits for another program's lock on SQLite. Ours hold it for milliseconds; what is handed in while
 one write waits is told after a second wait, and people should hear of it while they still look."""
-RETENTION_S = 3600.0
 LANGFUSE_CLOUD = "https://cloud.langfuse.com"
 
 
@@ -88,6 +83,10 @@ class Core:
     people: DirectoryPeople
     gateway: Gateway
     tracing: NoTrace | Observing
+
+    @property
+    def retention(self) -> Retention:
+        return Retention(self.writer, self.audit, utc_now)
 
     def close(self) -> None:
         """Finish what was handed in, then let the databases go."""
@@ -187,7 +186,9 @@ async def running(core: Core, surfaces: Surfaces, router: Router | None = None) 
     await core.durable.launch(turn.segments)
     timers = (
         asyncio.create_task(_checkpoint_every(core, checkpoints), name="countersign-checkpoints"),
-        asyncio.create_task(_retain(core), name="countersign-retention"),
+        asyncio.create_task(
+            core.retention.keep(core.settings.retention_days, core.directory.tenants), name="countersign-retention"
+        ),
     )
     try:
         yield Running(core, turn, by_name, router)
@@ -237,36 +238,6 @@ def seed_demo(core: Core) -> None:
     """The demo's customers and orders, once."""
     for tenant in core.directory.tenants():
         seed(core.business, tenant, utc_now())
-
-
-async def erase_text(
-    core: Core, tenant: TenantId, by: str, *, subject: Subject | None = None, before: datetime | None = None
-) -> tuple[int, int]:
-    """Raw text lives in transcripts, approval rows and, in the demo, its chat: all of it, in one transaction."""
-    now = utc_now()
-
-    def unit(conn: Connection) -> tuple[int, int]:
-        lines = transcript.erase(conn, tenant, subject=subject, before=before)
-        requests = erasure.erase(conn, tenant, now, subject=subject, before=before)
-        if before is not None:
-            chatlog.erase(conn, tenant, before)
-        event = Event(
-            kind=Kind.DATA_ERASED,
-            tenant=tenant,
-            occurred_at=now,
-            status="erased",
-            actor_user_id=by,
-            detail={
-                "of": "everybody" if subject is None else subject.sub,
-                "before": None if before is None else before.isoformat(timespec="seconds"),
-                "transcript_rows": lines,
-                "requests": requests,
-            },
-        )
-        core.audit.append(conn, [event])
-        return lines, requests
-
-    return await core.writer.run(unit)
 
 
 # -- adapters ----------------------------------------------------------------------------------------------------
@@ -346,25 +317,6 @@ async def _checkpoint_every(core: Core, checkpoints: Checkpointer) -> None:
     while True:
         await _checkpoint(core, checkpoints)
         await asyncio.sleep(CHECKPOINT_S)
-
-
-async def _retain(core: Core) -> None:
-    """Erase raw text once it is older than the settings keep it. Safe on every replica."""
-    days = core.settings.retention_days
-    while days:
-        before = utc_now() - timedelta(days=days)
-        for tenant in core.directory.tenants():
-            try:
-                if await core.writer.read(partial(_has_text, tenant=tenant, before=before)):
-                    await erase_text(core, tenant, "retention", before=before)
-            except StoreUnavailable as error:
-                log.error("old text of %s was not erased yet: %s", tenant, error)
-        await asyncio.sleep(RETENTION_S)
-
-
-def _has_text(conn: Connection, tenant: TenantId, before: datetime) -> bool:
-    """Whether there is anything to erase: an audit row an hour about nothing would help nobody."""
-    return transcript.older(conn, tenant, before) or erasure.older(conn, tenant, before)
 
 
 async def _checkpoint(core: Core, checkpoints: Checkpointer) -> None:

@@ -27,6 +27,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from audit.faults import StoreUnavailable
 from audit.writer import Writer
+from bot.queue_engine import sqlite_engine
 from bot.replicas import Replicas
 from bot.work import Later, Segment, Segments
 from policy.model import Json, TenantId
@@ -245,25 +246,11 @@ class Durable:
         return conn.execute(query, {"me": self.replica_id}).first() is not None
 
     def _dbos_engine(self) -> Engine:
-        """PostgreSQL: the one engine. SQLite: the same file through connections that fit DBOS.
-
-        Ours begin every transaction explicitly and deferred; DBOS reads and then writes in one
-        transaction, which a deferred one answers with "database is locked" whenever another writer came between
-        (SQLITE_BUSY_SNAPSHOT, which no busy timeout waits for). The driver's own IMMEDIATE mode begins at the first
-        write instead.
-        """
+        """PostgreSQL: the one engine. SQLite: the same file through connections that fit DBOS."""
         if self._engine.dialect.name != "sqlite":
             return self._engine
-        engine = sa.create_engine(self._engine.url, hide_parameters=True, pool_size=8, max_overflow=16)
-
-        @sa.event.listens_for(engine, "connect")
-        def _prepare(connection: object, _record: object) -> None:
-            connection.isolation_level = "IMMEDIATE"  # type: ignore[attr-defined]
-            for pragma in ("busy_timeout=30000", "synchronous=FULL", "foreign_keys=ON"):
-                connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
-
-        self._own_engine = engine
-        return engine
+        self._own_engine = sqlite_engine(self._engine)
+        return self._own_engine
 
     def _workflow(self, segment: Segment) -> Callable[[list[str], str, str, int, int], Awaitable[None]]:
         async def run(ids: list[str], partition: str, base: str, attempt: int, since: int) -> None:

@@ -16,7 +16,8 @@ from pathlib import Path
 from policy.approval import Verb
 from tests.bench.bench_audit import Figure, figure, fsync_p50, line, postgres
 from tests.kit.pending import fill
-from tests.kit.product import DEMO, Product, refund_and_mail, running
+from tests.kit.product import DEMO, Product, running
+from tests.kit.scripted import refund_and_mail
 
 PENDING = 10_000
 WARM = 20

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tests.bench.bench_audit import Figure, fsync_p50, line, postgres
 from tests.kit.pending import fill
-from tests.kit.product import ROOT, refund_and_mail, running
+from tests.kit.product import ROOT, running
+from tests.kit.scripted import refund_and_mail
 
 PENDING = 10_000
 ROUNDS = 5

@@ -15,8 +15,9 @@ import sqlalchemy as sa
 from audit.writer import make_engine
 from bot import migrations, replicas, store
 from policy.approval import Verb
-from tests.kit.product import DEMO, Product, RecordedChat, ScriptedModel, build, close, dm, refund_and_mail
+from tests.kit.product import DEMO, Product, build, close, dm
 from tests.kit.replica import QUICK
+from tests.kit.scripted import RecordedChat, ScriptedModel, refund_and_mail
 from tools.held import HeldView
 
 ASK = "Refund order 1042, 42 dollars, the parcel never came"

@@ -23,7 +23,7 @@ from audit.store import AuditStore
 from audit.writer import Writer, make_engine
 from bot import migrations
 from bot.agent.spans import NoTrace
-from bot.cards import Card, Item
+from bot.cards import Item
 from bot.durable import Durable
 from bot.identity.directory import DirectoryFile
 from bot.identity.people import DirectoryPeople
@@ -32,32 +32,18 @@ from bot.identity.tokens import CallTokens
 from bot.messages import AskAgain, ChatUser, Command, Incoming, Press, Room, SurfaceName, Thread
 from bot.parts import Parts
 from bot.ports import (
-    Ask,
     ChatSurface,
-    EventHappened,
-    Home,
     Model,
-    ModelAnswer,
-    ModelError,
-    ModelRequest,
-    OnText,
-    Posted,
     PressReply,
-    Standing,
-    Stop,
-    Stream,
-    SurfaceError,
-    ToolCall,
-    ToolReturned,
-    Usage,
 )
 from bot.settings import PersonKey
 from bot.turn import Turn
 from policy.approval import Verb
 from policy.axes import ActionClass
-from policy.model import Json, RoleName, TenantId
+from policy.model import RoleName, TenantId
 from policy.pii import redact
 from policy.rules import FILE_NAMES, Policy, load
+from tests.kit.scripted import RecordedChat, Script, ScriptedModel
 from tools.business import Business, mail_that_left, open_business
 from tools.catalog import ToolSettings, catalog
 from tools.door import Door, Timings
@@ -80,148 +66,6 @@ class Clock:
 
     def __call__(self) -> datetime:
         return datetime.now(UTC) + self.ahead
-
-
-@dataclass(frozen=True)
-class Said:
-    thread: Thread
-    text: str
-    asks: tuple[Ask, ...] = ()
-    only_for: str | None = None
-
-
-@dataclass
-class RecordedStream:
-    chat: RecordedChat
-    thread: Thread
-    parts: list[str] = field(default_factory=list)
-
-    async def add(self, text: str) -> None:
-        self.parts.append(text)
-
-    async def done(self, text: str) -> None:
-        self.chat.fault("done")
-        self.chat.said.append(Said(self.thread, text))
-
-
-@dataclass
-class RecordedChat:
-    """`faults[verb]`: errors to raise, one a call, before that verb works again."""
-
-    said: list[Said] = field(default_factory=list)
-    cards: dict[tuple[str, str], Card] = field(default_factory=dict)
-    posts: list[tuple[str, Card]] = field(default_factory=list)
-    standings: dict[str, Standing] = field(default_factory=dict)
-    faults: dict[str, list[SurfaceError]] = field(default_factory=dict)
-    numbers: Iterable[int] = field(default_factory=lambda: itertools.count(1))
-
-    name: SurfaceName = SURFACE
-
-    def fault(self, verb: str) -> None:
-        if self.faults.get(verb):
-            raise self.faults[verb].pop(0)
-
-    async def health(self) -> None: ...
-
-    async def standing(self, who: ChatUser) -> Standing:
-        return self.standings.get(who.user, Standing.MEMBER)
-
-    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
-        self.fault("say")
-        self.said.append(Said(thread, text, asks))
-        return Posted(self.name, thread.team, thread.channel, str(next(iter(self.numbers))))
-
-    async def whisper(self, thread: Thread, who: ChatUser, text: str) -> None:
-        self.fault("whisper")
-        self.said.append(Said(thread, text, only_for=who.user))
-
-    async def begin(self, thread: Thread, who: ChatUser) -> Stream:
-        self.fault("begin")
-        return RecordedStream(self, thread)
-
-    async def post(self, team: str, destination: str, card: Card) -> Posted:
-        self.fault("post")
-        posted = Posted(self.name, team, destination, str(next(iter(self.numbers))))
-        self.posts.append((destination, card))
-        self.cards[(destination, card.card_id)] = card
-        return posted
-
-    async def update(self, posted: Posted, card: Card) -> None:
-        self.fault("update")
-        self.cards[(posted.channel, card.card_id)] = card
-
-    async def link(self, thread: Thread) -> str | None:
-        return f"https://chat.example/{thread.channel}/{thread.root}"
-
-    async def show_home(self, who: ChatUser, home: Home) -> None: ...
-
-    def heard_by(self, thread: Thread) -> str:
-        return "\n".join(said.text for said in self.said if said.thread == thread)
-
-    def items(self) -> list[Item]:
-        return [item for card in self.cards.values() for item in card.items]
-
-
-Script = Callable[[ModelRequest], ModelAnswer]
-
-
-@dataclass
-class ScriptedModel:
-    """Answers as `script` says; `down` makes it unreachable."""
-
-    script: Script
-    asked: int = 0
-    down: bool = False
-    gate: asyncio.Event | None = None
-    name: str = "scripted"
-
-    async def answer(self, request: ModelRequest, on_text: OnText | None = None) -> ModelAnswer:
-        self.asked += 1
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.down:
-            raise ModelError("The model cannot be reached.", transient=True)
-        found = self.script(request)
-        if on_text is not None and found.text:
-            await on_text(found.text)
-        return found
-
-
-def says(text: str) -> ModelAnswer:
-    return ModelAnswer(text, (), Usage(10, 5), "scripted", Stop.END)
-
-
-def calls(*wanted: tuple[str, dict[str, Json]], text: str = "") -> ModelAnswer:
-    made = tuple(ToolCall(f"call_{n}", name, dict(args)) for n, (name, args) in enumerate(wanted))
-    return ModelAnswer(text, made, Usage(10, 5), "scripted", Stop.TOOLS)
-
-
-REFUND: tuple[str, dict[str, Json]] = (
-    "refund_issue",
-    {"order_id": "1042", "amount": "42.00", "currency": "USD", "reason": "the parcel never came"},
-)
-MAIL: tuple[str, dict[str, Json]] = (
-    "email_send",
-    {"to": "C-1007", "subject": "Your refund", "body": "Your refund of 42.00 USD is on its way."},
-)
-
-
-def refund_and_mail(request: ModelRequest) -> ModelAnswer:
-    """Asks for both in the first answer, then reports what it has been told since it last spoke."""
-    last = request.messages[-1]
-    events = [
-        message.text
-        for message in itertools.takewhile(lambda m: isinstance(m, EventHappened), reversed(request.messages))
-        if isinstance(message, EventHappened)
-    ]
-    if events:
-        return says("You should know: " + "\n".join(reversed(events)))
-    if isinstance(last, ToolReturned):
-        return says("Both wait for approval.")
-    text = getattr(last, "text", "")
-    if "efund order" in text:
-        return calls(REFUND, MAIL, text="I prepared both.")
-    return says(f"You should know: {text}")
 
 
 def person(user: str) -> ChatUser:

@@ -11,7 +11,8 @@ import os
 import sys
 
 from bot.ports import ModelAnswer, ModelRequest
-from tests.kit.product import RecordedChat, ScriptedModel, build, refund_and_mail
+from tests.kit.product import build
+from tests.kit.scripted import RecordedChat, ScriptedModel, refund_and_mail
 from tools.door import Timings
 from tools.gateway import Gateway
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit.product import Product, refund_and_mail, running
+from tests.kit.product import Product, running
+from tests.kit.scripted import refund_and_mail
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 from bot.ports import ModelAnswer, ModelRequest, SurfaceError
 from policy.approval import Verb
 from policy.model import Json
-from tests.kit.product import DEMO, REFUND, Product, calls, dm, says
+from tests.kit.product import DEMO, Product, dm
+from tests.kit.scripted import REFUND, calls, says
 from tools.ports import Notice, NoticeKind
 
 ASK = "Refund order 1042, please"
