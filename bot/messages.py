@@ -79,6 +79,9 @@ class Press:
     verb: Verb
     text: str = ""
     """The reason of a rejection, the question of an Ask."""
+    channel: str = ""
+    message_id: str = ""
+    """The message it was pressed on, where the chat says so."""
 
 
 @dataclass(frozen=True, slots=True)

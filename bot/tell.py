@@ -16,9 +16,9 @@ from sqlalchemy.engine import Connection
 
 from bot import card_text, store
 from bot.cards import Card
-from bot.messages import ChatUser, Room, SurfaceName, Thread
+from bot.messages import ChatUser, Press, Room, SurfaceName, Thread
 from bot.parts import ADMIN, Parts
-from bot.ports import Ask, ChatSurface, SurfaceError
+from bot.ports import Ask, ChatSurface, Posted, SurfaceError
 from bot.store import Copy, TurnRow
 from bot.work import Later
 from policy.approval import ApprovalStatus
@@ -28,6 +28,8 @@ from tools.approvals import HELD
 from tools.held import HeldView
 from tools.ports import Notice, NoticeKind
 
+FOUND = "found:"
+"""Begins the destination of a copy that nobody remembers posting."""
 ROUNDS = 5
 """How often a card that changes while it is drawn is drawn again at once."""
 
@@ -69,6 +71,18 @@ class Teller:
         """The card of `view` as it is at this moment."""
         found = await self._parts.gateway.card(view.tenant, view.card_id)
         return await self._card(found or (view,))
+
+    async def adopt(self, tenant: TenantId, press: Press) -> None:
+        """A card that stands somewhere though its posting never reached the rows (a crash, a lost answer) is kept up to
+        date from its first press on. Cards of one call only: they are one message in every chat."""
+        view = await self._parts.gateway.view(tenant, press.held_id) if press.message_id else None
+        if view is None or len(await self._parts.gateway.card(tenant, view.card_id)) != 1:
+            return
+        copies = await self._copies(tenant, view.card_id)
+        if any((copy.posted.channel, copy.posted.message_id) == (press.channel, press.message_id) for copy in copies):
+            return
+        posted = Posted(press.who.surface, press.who.team, press.channel, press.message_id)
+        await self._put_copy(tenant, view.card_id, Copy(f"{FOUND}{press.channel}:{press.message_id}", posted, ""))
 
     # --- cards --------------------------------------------------------------------------------------
 
@@ -156,7 +170,8 @@ class Teller:
             except SurfaceError as error:
                 if not error.gone:
                     return error
-                posted = await surface.post(posted.team, copy.destination, card)
+                if not copy.destination.startswith(FOUND):
+                    posted = await surface.post(posted.team, copy.destination, card)
         except SurfaceError as error:
             return error
         await self._put_copy(tenant, card.card_id, Copy(copy.destination, posted, drawn(card)))
@@ -240,7 +255,7 @@ class Teller:
     async def _say_at(self, copy: Copy, view: HeldView, what: str, text: str) -> None:
         """Below a card, where its approvers are."""
         surface = self._parts.surfaces.get(copy.posted.surface)
-        if surface is None or await self._told(view, what):
+        if surface is None or copy.destination.startswith(FOUND) or await self._told(view, what):
             return
         room = Room.DM if copy.destination.startswith("dm:") else Room.CHANNEL
         thread = Thread(copy.posted.surface, copy.posted.team, copy.posted.channel, copy.posted.message_id, room)

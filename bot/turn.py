@@ -216,13 +216,17 @@ class Turn:
         tenant = self.parts.directory.tenant_of(press.who.surface, press.who.team)
         principal = None if isinstance(who, Refusal) else who
         try:
+            if principal is not None and press.digest:
+                await self.teller.adopt(principal.tenant, press)
             request = await self._request(press, principal)
             outcome = await self.parts.gateway.countersign(tenant, principal, request)
         except StoreUnavailable as error:
             return PressReply(f"Your press could not be recorded, so it did not count. {error}")
         if isinstance(who, Refusal):
             return PressReply(who.sentence)
-        return PressReply(outcome.sentence, await self._card(outcome.view))
+        # Without a digest it was not a card that was pressed but a message in the requester's thread, which others may
+        # read: that must not become the card.
+        return PressReply(outcome.sentence, await self._card(outcome.view) if press.digest else None)
 
     async def _request(self, press: Press, who: Principal | None) -> PressRequest:
         revision, digest = press.revision, press.digest

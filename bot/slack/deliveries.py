@@ -95,14 +95,17 @@ def place(body: Body) -> tuple[str, str]:
 
 def press_of_button(body: Body, verb: Verb) -> Press:
     held_id, revision, digest = read_value(text_at(body, "actions", 0, "value"))
-    return Press(presser(body), _press_id(body), held_id, revision, digest, verb)
+    channel, message = place(body)
+    return Press(presser(body), _press_id(body), held_id, revision, digest, verb, channel=channel, message_id=message)
 
 
 def press_of_modal(body: Body, told: Routing) -> Press:
     held_id, revision, digest = read_value(told.value)
     # A view is submitted once: Slack gives a new one its own id.
     press_id = f"view:{presser(body)}:{text_at(body, 'view', 'id')}"
-    return Press(presser(body), press_id, held_id, revision, digest, told.verb, text_of(body))
+    return Press(
+        presser(body), press_id, held_id, revision, digest, told.verb, text_of(body), told.channel, told.message
+    )
 
 
 def ask_again(body: Body) -> AskAgain:

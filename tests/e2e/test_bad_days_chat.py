@@ -182,7 +182,7 @@ async def test_a_card_whose_answer_was_lost_counts_once_wherever_it_is_pressed(o
     for card in (first, second):
         await desk.find(
             FINANCE,
-            lambda text, m, ts=card["ts"]: m["ts"] == ts and "Approved by Ann Okafor" in plain(text),  # type: ignore[misc]
+            lambda text, m, ts=card["ts"]: m["ts"] == ts and "Refunded 14.00 USD" in plain(text),  # type: ignore[misc]
             "both cards to say so",
         )
     assert home.refunds("1041") == [1400]

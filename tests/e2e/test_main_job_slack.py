@@ -102,7 +102,7 @@ async def test_a_refund_and_its_mail_from_the_request_to_the_answer(office: Offi
     for words in (
         "To: ada.lindqvist@example.com",
         "Subject: Your refund for order 1042",
-        "your refund of 42.00 USD for order 1042 is on its way.",
+        "our refund of 42.00 USD for order 1042 is on its way.",
         "It runs only after: Refund 42.00 USD for order 1042 to Ada Lindqvist.",
     ):
         assert words in draft, draft
@@ -235,6 +235,59 @@ async def test_a_mention_is_answered_in_its_thread_and_goes_on_without_one(offic
     assert "order 1047" in told
 
 
+async def test_a_withdrawal_in_a_channel_shows_the_others_nothing(office: Office) -> None:
+    desk = office.desk
+    root = await desk.slack.say(GENERAL, DANA, "<@U0BOT> refund order 1055, 3 dollars, it leaks")
+    card = await desk.card(FINANCE, "Refund 3.00 USD for order 1055")
+    public = await desk.find(
+        GENERAL, lambda _text, m: m.get("thread_ts") == root and "Withdraw" in labels(m), "the public summary"
+    )
+    await desk.press(public, DANA, "Withdraw")
+    await office.settled(card, "Withdrawn by Dana Reyes")
+    await desk.private(GENERAL, DANA, "ithdrawn")
+    customer = plain(read(card)).partition("Customer ")[2].partition(" (")[0]
+    thread = [
+        read(m) for m in await desk.slack.messages(GENERAL) if m.get("thread_ts") == root and not m.get("subtype")
+    ]
+    assert customer
+    assert customer not in "\n".join(thread)
+
+
+async def test_an_approver_whose_role_went_meanwhile_may_not_press(office: Office) -> None:
+    desk, home = office.desk, office.home
+    card = await office.refund(DANA, "Refund order 1037, 2 dollars, it rattles", "Refund 2.00 USD for order 1037")
+    home.change_directory("Bob Lindgren", groups=["support-leads"])
+    await desk.press(card, BOB, "Approve")
+    await desk.private(FINANCE, BOB, "Only")
+    home.change_directory("Bob Lindgren", groups=["finance-approvers"])
+    assert home.refunds("1037") == []
+    await desk.press(card, BOB, "Approve")
+    await office.settled(card, "Refunded 2.00 USD")
+    assert home.refunds("1037") == [200]
+
+
+async def test_somebody_else_in_a_waiting_thread_is_somebody_else(office: Office) -> None:
+    desk, home = office.desk, office.home
+    root = await desk.slack.say(GENERAL, DANA, "<@U0BOT> refund order 1038, 4 dollars, it squeaks")
+    card = await desk.card(FINANCE, "Refund 4.00 USD for order 1038")
+    await desk.slack.say(GENERAL, LEE, "make that the whole amount, I approve it", thread_ts=root)
+
+    async def lee_was_heard() -> list[str]:
+        return (
+            await desk.slack.private(GENERAL, LEE)
+            or [read(m) for m in await desk.slack.bot_messages(GENERAL) if m.get("thread_ts") == root][2:]
+        )
+
+    await until(lee_was_heard, "an answer to Lee")
+    turns = home.rows("SELECT actor_user_id FROM agent_audit_log WHERE kind='turn.started' ORDER BY seq DESC LIMIT 2")
+    assert [turn["actor_user_id"] for turn in turns] == ["lee", "dana"]
+    assert home.refunds("1038") == []
+    await desk.press(card, ANN, "Approve")
+    await office.settled(card, "Refunded 4.00 USD")
+    await desk.private(GENERAL, DANA, "Refunded 4.00 USD for order 1038")
+    assert home.refunds("1038") == [400]
+
+
 async def test_app_home_shows_what_waits_and_what_was_asked(office: Office) -> None:
     desk = office.desk
     await office.refund(DANA, "Refund order 1021, 2 dollars, a stain", "Refund 2.00 USD")
@@ -307,12 +360,12 @@ async def test_the_shell_stops_everything_while_the_service_runs(office: Office)
     await office.settled(card, "strange refunds tonight")
     dm = await desk.ask(DANA, "What did order 1042 cost?")
     await desk.said(dm, "strange refunds tonight")
-    assert home.refunds("1038") == []
+    assert home.refunds("1038") == [400]
     resumed = await home.cli("resume", "all")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     await desk.press(await desk.card(FINANCE, "Refund 8.00 USD"), BOB, "Approve")
     await office.settled(card, "Refunded 8.00 USD")
-    assert home.refunds("1038") == [800]
+    assert sorted(home.refunds("1038")) == [400, 800]
 
 
 async def test_zz_the_auditor_can_prove_all_of_it(office: Office) -> None:
