@@ -30,7 +30,7 @@ def clean(house: House, *words: str) -> None:
 
 @pytest.mark.parametrize("raw", RAW)
 async def test_a_draft_is_on_the_approval_row_alone(house: House, raw: str) -> None:
-    held = await house.ask("dana", "email.send", to="C-1007", subject="About it", body=f"Dear Ada, {raw}.")
+    held = await house.ask("dana", "email.send", to="C-1007", subject=f"About {CARD}", body=f"Dear Ada, {raw}.")
     assert isinstance(held, Held)
     await house.press("lee", held.view)
     await house.settle()
