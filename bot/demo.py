@@ -66,8 +66,8 @@ async def serve_demo(core: Core, port: int | None, ready: Callable[[str], None])
             token=token,
             hosts=hosts_of(sock),
         )
-        server = DemoServer(app, surface.hub)
-        ready(f"http://127.0.0.1:{sock.getsockname()[1]}/?token={token}")
+        address = f"http://127.0.0.1:{sock.getsockname()[1]}/?token={token}"
+        server = DemoServer(app, surface.hub, lambda: ready(address))
         await server.serve(sockets=[sock])
 
 

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Iterable
-from types import FrameType
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
@@ -22,6 +20,7 @@ from audit.faults import StoreUnavailable
 from bot.core import Core, Running, running
 from bot.ports import ChatSurface, SurfaceError
 from bot.settings import Settings, Slack
+from bot.web.serving import OrderlyServer
 
 log = logging.getLogger("countersign.service")
 
@@ -53,21 +52,12 @@ async def serve(core: Core, slack: Slack) -> None:
         config = uvicorn.Config(
             web, host=core.settings.host, port=core.settings.port, log_level="warning", server_header=False
         )
-        server = _Server(config)
+        server = OrderlyServer(config)
         log.info("serving on http://%s:%d", core.settings.host, core.settings.port)
         try:
             await server.serve()
         finally:
             await events.close()
-
-
-class _Server(uvicorn.Server):
-    """Stops when it is told to, and lets the rest stop too: uvicorn itself would raise the signal anew on its way out,
-    and the process would be gone before what runs has ended and the last checkpoint is written."""
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.force_exit = self.should_exit and sig == signal.SIGINT
-        self.should_exit = True
 
 
 def chat_of(settings: Settings) -> Slack:

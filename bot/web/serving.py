@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
+from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -47,12 +50,28 @@ def hosts_of(sock: socket.socket) -> tuple[str, str]:
     return f"{LOOPBACK}:{port}", f"localhost:{port}"
 
 
-class DemoServer(uvicorn.Server):
+class OrderlyServer(uvicorn.Server):
+    """Stops when it is told to, and lets the rest stop too: uvicorn itself would raise the signal anew on its way out,
+    and the process would be gone before what runs has ended and the last checkpoint is written."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+
+class DemoServer(OrderlyServer):
     """Ends the live pages first when it is told to stop; without that it would wait for every open browser."""
 
-    def __init__(self, app: ASGIApp, hub: Hub) -> None:
+    def __init__(self, app: ASGIApp, hub: Hub, ready: Callable[[], None] | None = None) -> None:
+        """`ready` is called once it answers and a signal would end it in order."""
+        self._ready = ready
         super().__init__(uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="on"))
         self._hub = hub
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self._ready is not None and self.started:
+            self._ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._hub.close()
