@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import logging
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -22,8 +23,9 @@ from audit.faults import StoreUnavailable
 from policy.approval import ApprovalStatus
 from policy.model import NeedsApproval, Principal, TenantId, ToolName
 from policy.pii import redact
-from tools import approvals, evidence, holding, pressing, running, signing
+from tools import approvals, asking, evidence, holding, immediate, pressing, running, signing
 from tools.admission import Admitted, TurnedAway, admit
+from tools.asking import BROKEN
 from tools.desk import Desk
 from tools.door import Door
 from tools.effects import Claimed, Effect, Taken
@@ -49,7 +51,6 @@ T = TypeVar("T")
 log = logging.getLogger("countersign.gateway")
 
 UNRECORDED = "The audit log cannot be written, so nothing was done. Try again in a moment."
-BROKEN = "The tool broke off in a way nobody foresaw. An admin finds the details in the service's log."
 
 
 class Gateway(Desk):
@@ -134,7 +135,7 @@ class Gateway(Desk):
         """Look up what the call depends on, before its digest is taken."""
         ctx = self._context(admitted.principal, admitted.call_id, admitted.call_id, admitted.proposal.token)
         try:
-            return await self._resolve(admitted.tool, ctx, admitted.arguments)
+            return await asking.resolve(self._door, admitted.tool, ctx, admitted.arguments)
         except ActionError as error:
             away = TurnedAway(
                 admitted.proposal,
@@ -170,7 +171,7 @@ class Gateway(Desk):
         who, call_id = admitted.principal, admitted.call_id
         ctx = self._context(who, call_id, f"{turn.tenant}:{call_id}", admitted.proposal.token)
         try:
-            begun = await self._door.writer.run(lambda conn: running.begin(conn, self._door, turn, admitted))
+            begun = await self._door.writer.run(lambda conn: immediate.begin(conn, self._door, turn, admitted))
         except StoreUnavailable as error:
             log.error("starting failed: %s", error)
             return Blocked(call_id, BlockReason.AUDIT, UNRECORDED)
@@ -194,7 +195,7 @@ class Gateway(Desk):
         tool, call_id, tenant = admitted.tool, admitted.call_id, turn.tenant
         if effect.state == EffectState.STARTED.value:
             await asyncio.sleep(running.silence_left(self._door, effect))
-        known = await self._look_up(tool, ctx, admitted.arguments)
+        known = await asking.look_up(self._door, tool, ctx, admitted.arguments)
         if known is not None:
             return await self._record_now(turn, admitted, known, None)
         if effect.state == EffectState.FAILED.value:
@@ -224,7 +225,7 @@ class Gateway(Desk):
     async def _record_now(
         self, turn: TurnContext, admitted: Admitted, ended: ToolResult | ActionError, latency_ms: int | None
     ) -> Outcome:
-        outcome, unit = running.close(self._door, turn, admitted, ended, latency_ms)
+        outcome, unit = immediate.close(self._door, turn, admitted, ended, latency_ms)
         self._door.observer.tool_call(
             call_id=admitted.call_id,
             tool=admitted.tool.name,
@@ -276,7 +277,7 @@ class Gateway(Desk):
 
     async def _execute(self, row: approvals.HeldCall, token: str | None) -> HeldView:
         for last in (False, False, False, True):
-            prepared = await running.prepare(self._door, row, token, self._resolve)
+            prepared = await running.prepare(self._door, row, token)
             claimed = await self._door.writer.run(
                 partial(running.claim, door=self._door, seen=row, prepared=prepared, last=last)
             )
@@ -301,7 +302,7 @@ class Gateway(Desk):
         wait = running.silence_left(self._door, effect)
         if wait > 0:
             await asyncio.sleep(wait)
-        known = await self._look_up(go.tool, go.ctx, go.arguments)
+        known = await asking.look_up(self._door, go.tool, go.ctx, go.arguments)
         if known is not None:
             return await self._record_held(row, known, None, effect.attempt)
         if self._may_redo(go.tool, effect):
@@ -378,42 +379,15 @@ class Gateway(Desk):
             return ActionError(redact(str(error)), error.certainty, retryable=error.retryable)
         except TimeoutError:
             return ActionError("The provider did not answer in time.", Certainty.UNKNOWN)
-        except Exception:
-            log.exception("an action raised what it must not raise")
+        except Exception:  # noqa: BLE001 - whatever it was, the effect may have happened
+            log.error("an action raised what it must not raise\n%s", redact(traceback.format_exc()))
             return ActionError(BROKEN, Certainty.UNKNOWN)
-
-    async def _look_up(self, tool: Tool, ctx: CallContext, arguments: Args) -> ToolResult | None:
-        try:
-            return await asyncio.wait_for(tool.action.look_up(ctx, arguments), self._door.timings.resolve)
-        except (ActionError, TimeoutError) as error:
-            log.warning("looking up %s failed: %s", tool.name, type(error).__name__)
-            return None
-        except Exception:
-            log.exception("an action's look-up raised what it must not raise")
-            return None
-
-    async def _resolve(self, tool: Tool, ctx: CallContext, arguments: Args) -> Resolved:
-        try:
-            return await asyncio.wait_for(tool.action.resolve(ctx, arguments), self._door.timings.resolve)
-        except TimeoutError:
-            raise ActionError(
-                "The system of record did not answer in time. Nothing was done; try again.",
-                Certainty.NOT_DONE,
-                retryable=True,
-            ) from None
-        except ActionError:
-            raise
-        except Exception as error:
-            log.exception("an action's resolve raised what it must not raise")
-            raise ActionError(BROKEN, Certainty.NOT_DONE) from error
 
     async def _view(self, tenant: TenantId, held_id: str) -> HeldView:
         found = await self.view(tenant, held_id)
         if found is None:
             raise LookupError(f"There is no held call {held_id} in {tenant}.")
         return found
-
-    # -- small things ----------------------------------------------------------------------------------------
 
     def _context(self, who: Principal, call_id: str, key: str, token: str) -> CallContext:
         return CallContext(who, call_id, key, token, self._door.clock())

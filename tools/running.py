@@ -5,7 +5,6 @@ The transactions around one run. The run itself is the gateway's.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeAlias, assert_never
@@ -16,18 +15,16 @@ from audit.event import Kind
 from policy.approval import ApprovalStatus
 from policy.decide import decide
 from policy.model import Denied, Principal, RoleName, Subject, TenantId, ToolName
-from tools import approvals, effects, evidence, holding, killswitch, limits, settling, signing
-from tools.admission import Admitted, schema_problem
+from tools import approvals, asking, effects, evidence, holding, killswitch, limits, settling, signing
+from tools.admission import schema_problem
 from tools.approvals import HeldCall
 from tools.door import Door
 from tools.effects import Claimed, Effect, Taken
-from tools.held import Blocked, EffectState, Executed, Failed, Outcome, TurnContext
+from tools.held import EffectState
 from tools.killswitch import Generation, Target
 from tools.ports import TokenRefused
 from tools.settling import Ledger
-from tools.spec import ActionError, Args, CallContext, Certainty, Redo, Resolved, Tool, ToolResult
-
-Resolver: TypeAlias = Callable[[Tool, CallContext, Args], Awaitable[Resolved]]
+from tools.spec import ActionError, Args, CallContext, Certainty, Resolved, Tool, ToolResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,83 +76,6 @@ class Again:
     """Another call took from the same resource just now: look up what is left and try once more."""
 
 
-# -- calls that need nobody ------------------------------------------------------------------------------------
-
-
-def begin(conn: Connection, door: Door, turn: TurnContext, admitted: Admitted) -> Blocked | Taken | None:
-    """Stops, limits, claim and the durable ``started`` row of a call that runs at once.
-
-    `Taken`: it had begun before. Whether it happened is looked up then, stopped or not.
-    """
-    tool, who, now = admitted.tool, admitted.principal, door.clock()
-    call_id, arguments = admitted.call_id, admitted.arguments
-    if tool.redo is not Redo.READ_ONLY and (found := effects.read(conn, turn.tenant, call_id)) is not None:
-        return Taken(found)
-    problem = holding.stop_problem(conn, who, tool.name, now) or holding.rate_problem(
-        conn, door.policy(), who, tool.name, now
-    )
-    if problem is not None:
-        reason, sentence = problem
-        event = evidence.blocked(turn, who, tool, tool.name, call_id, arguments, reason, sentence, now)
-        door.audit.append(conn, [event])
-        return Blocked(call_id, reason, sentence)
-    if tool.redo is not Redo.READ_ONLY:
-        claimed = effects.claim(conn, turn.tenant, call_id, tool.name, door.executor, now)
-        if isinstance(claimed, Taken):  # another process was first, a moment ago
-            return claimed
-    event = evidence.of_call(
-        Kind.TOOL_STARTED, "started", turn, who, tool.name, call_id, now, tool=tool, arguments=arguments, authz="allow"
-    )
-    door.audit.append(conn, [event])
-    return None
-
-
-def close(
-    door: Door, turn: TurnContext, admitted: Admitted, ended: ToolResult | ActionError, latency_ms: int | None
-) -> tuple[Outcome, Callable[[Connection], None]]:
-    """How a call that ran at once ended, and the transaction that records it."""
-    tool, who, now, call_id = admitted.tool, admitted.principal, door.clock(), admitted.call_id
-    outcome: Outcome
-    if isinstance(ended, ToolResult):
-        kind, status, state = Kind.TOOL_EXECUTED, "executed", EffectState.DONE
-        sentence, reference, result = ended.sentence, ended.reference, ended
-        outcome = Executed(call_id, ended)
-    else:
-        doubtful = ended.certainty is Certainty.UNKNOWN and tool.redo is not Redo.READ_ONLY
-        kind, status = (Kind.TOOL_IN_DOUBT, "in_doubt") if doubtful else (Kind.TOOL_FAILED, "failed")
-        state = EffectState.IN_DOUBT if doubtful else EffectState.FAILED
-        sentence, reference, result = str(ended), None, None
-        outcome = Failed(call_id, sentence, in_doubt=doubtful)
-    event = evidence.of_call(
-        kind,
-        status,
-        turn,
-        who,
-        tool.name,
-        call_id,
-        now,
-        tool=tool,
-        arguments=admitted.arguments,
-        authz="allow",
-        result=result,
-        latency_ms=latency_ms,
-        sentence=sentence if result is None else None,
-    )
-
-    def unit(conn: Connection) -> None:
-        changed = tool.redo is Redo.READ_ONLY or effects.finish(
-            conn, turn.tenant, call_id, state, now, reference, sentence
-        )
-        if not changed:  # it had been recorded before: one call ends once
-            return
-        door.audit.append(conn, [event])
-
-    return outcome, unit
-
-
-# -- held calls ------------------------------------------------------------------------------------------------
-
-
 def is_due(row: HeldCall, revision: int) -> bool:
     """Whether there is anything to run: approved, of this revision, queued or begun."""
     return (
@@ -165,7 +85,7 @@ def is_due(row: HeldCall, revision: int) -> bool:
     )
 
 
-async def prepare(door: Door, row: HeldCall, token: str | None, resolve: Resolver) -> Prepared:
+async def prepare(door: Door, row: HeldCall, token: str | None) -> Prepared:
     """Check the fresh token and look the call's facts up again. Reads only."""
     tool = door.catalog.get(ToolName(row.tool))
     if tool is None:
@@ -192,7 +112,7 @@ async def prepare(door: Door, row: HeldCall, token: str | None, resolve: Resolve
     if problem is not None or tool.version != row.version:
         return Drift("The tool changed after this was approved, so nothing was done. Ask again.", "drift")
     try:
-        resolved = await resolve(tool, ctx, call.arguments)
+        resolved = await asking.resolve(door, tool, ctx, call.arguments)
     except ActionError as error:
         return Unreachable(str(error)) if error.retryable else Drift(str(error), "drift")
     return Ready(tool, ctx, resolved)

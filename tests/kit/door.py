@@ -381,3 +381,9 @@ def _people() -> str:
     text = (ROOT / "bot" / "web" / "demo" / "directory.yaml").read_text()
     text = text.replace("tenants:\n", "tenants:\n  other:\n    teams: [{surface: demo, team: other}]\n")
     return text.rstrip() + EXTRA_PEOPLE
+
+
+def later(house: House, seconds: float = 60) -> House:
+    """The other replica, looking after the first one's silence."""
+    house.clock.move(seconds=seconds)
+    return house

@@ -21,3 +21,10 @@ def local_house(sqlite_url: str, tmp_path: Path) -> Iterator[House]:
     """For what does not depend on the database."""
     with open_house(sqlite_url, tmp_path) as opened:
         yield opened
+
+
+@pytest.fixture
+def pair(engine_url: str, tmp_path: Path) -> Iterator[tuple[House, House]]:
+    """Two replicas on one database."""
+    with open_house(engine_url, tmp_path) as one, open_house(engine_url, tmp_path, executor="two") as two:
+        yield one, two
