@@ -351,7 +351,7 @@ async def test_a_person_is_stopped_by_their_name_and_told_why(office: Office) ->
 
 async def test_the_shell_stops_everything_while_the_service_runs(office: Office) -> None:
     desk, home = office.desk, office.home
-    card = await office.refund(DANA, "Refund order 1038, 8 dollars, a dent", "Refund 8.00 USD")
+    card = await office.refund(SAM, "Refund order 1038, 8 dollars, a dent", "Refund 8.00 USD")
     stopped = await home.cli("kill", "all", "strange", "refunds", "tonight")
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
     assert "Stopped: everything. Nothing new starts from this moment." in stopped.stdout
