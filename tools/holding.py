@@ -276,7 +276,7 @@ def _available_problem(conn: Connection, tenant: TenantId, resolved: Resolved) -
     left = max(reservation.available - taken, Decimal(0))
     if reservation.amount <= left:
         return None
-    waiting = f" {taken} {reservation.currency} of it is held by requests that are waiting." if taken else ""
+    waiting = f" {taken} {reservation.currency} of it is taken by other requests." if taken else ""
     return (
         BlockReason.OVER_AVAILABLE,
         (
