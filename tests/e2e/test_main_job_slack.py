@@ -68,9 +68,10 @@ class Office:
 async def office(home_template: Home, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Office]:
     folder = tmp_path_factory.mktemp("office")
     home = copy_home(home_template, folder / "home")
-    # Three support agents: the sum of one of them must not count for another.
+    # Several support agents: the sum of one of them must not count for another.
     home.change_directory("Sam Patel", groups=["support"])
     home.change_directory("Rita Ray", groups=["support"])
+    home.change_directory("Sally Berg", groups=["support"])
     async with LocalSlack.start("socket", folder) as slack, serving(home, slack.api_url) as service:
         yield Office(Desk(slack), home, service)
 
@@ -351,7 +352,7 @@ async def test_a_person_is_stopped_by_their_name_and_told_why(office: Office) ->
 
 async def test_the_shell_stops_everything_while_the_service_runs(office: Office) -> None:
     desk, home = office.desk, office.home
-    card = await office.refund(SAM, "Refund order 1038, 8 dollars, a dent", "Refund 8.00 USD")
+    card = await office.refund(SALLY, "Refund order 1038, 8 dollars, a dent", "Refund 8.00 USD")
     stopped = await home.cli("kill", "all", "strange", "refunds", "tonight")
     assert stopped.returncode == 0, stopped.stdout + stopped.stderr
     assert "Stopped: everything. Nothing new starts from this moment." in stopped.stdout
