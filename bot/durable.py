@@ -166,7 +166,8 @@ class Durable:
             "run_migrations": False,
             "use_listen_notify": False,
             "enable_otlp": False,
-            "notification_listener_polling_interval_sec": 2.0,
+            # Looks at a list in memory that is empty here; stopping waits for it, so it looks often.
+            "notification_listener_polling_interval_sec": 0.05,
             "max_executor_threads": 16,
         }
         DBOS(config=config)
