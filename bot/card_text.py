@@ -21,6 +21,10 @@ REJECT = Button(Verb.REJECT, "Reject", "Why do you reject it? The requester is t
 ASK = Button(Verb.ASK, "Ask requester", "What do you want to know? Asking decides nothing.")
 WITHDRAW_LABEL = "Withdraw"
 ASK_AGAIN_LABEL = "Ask again"
+STEERED = "(looks written to steer an AI agent)"
+"""Ends an exposure in which somebody seems to give the agent orders."""
+MOST_SOURCES = 4
+"""How many of the sources that an agent has read a card names."""
 
 
 def card(views: Sequence[HeldView], *, link: str | None = None, mention: Sequence[Subject] = ()) -> Card:
@@ -178,7 +182,6 @@ def waiting_summary(views: Sequence[HeldView], *, named: bool) -> str:
         lines.append(
             f"- **{what}**: waits for {approvers_wanted(view)}, asked {asked}, until {moment(view.expires_at)}.{after}"
         )
-    lines.append("You can go on talking to me meanwhile.")
     return "\n".join(lines)
 
 
@@ -256,7 +259,7 @@ def _notes(view: HeldView) -> tuple[str, ...]:
         notes.append(f"Why you were asked: {_sentence(view.why)}")
     if view.exposures:
         notes.append(
-            f"Before this, the AI had read text by strangers: {', '.join(map(_source, view.exposures))}. "
+            f"Before this, the AI had read text by strangers: {_sources(view.exposures)}. "
             "Check that the request follows from the requester's own words."
         )
     if view.status is ApprovalStatus.PENDING:
@@ -268,10 +271,20 @@ def _notes(view: HeldView) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _sources(exposures: Sequence[str]) -> str:
+    """Each once, what looks like an attack first; a long conversation does not make a long card."""
+    ranked = sorted(_unique(map(_source, exposures)), key=lambda source: not source.endswith(STEERED))
+    more = len(ranked) - MOST_SOURCES
+    return ", ".join(ranked[:MOST_SOURCES]) + (f" and {more} more" if more > 0 else "")
+
+
 def _source(exposure: str) -> str:
-    """A tool as the policy files call it, not as models do: ``crm_read`` -> "what crm.read found"."""
-    wire = re.match(r"[a-z]+_[a-z_]+", exposure)
-    return exposure if wire is None else f"what {wire[0].replace('_', '.', 1)} found{exposure[wire.end() :]}"
+    """As people know it: ``crm_read order 1042`` -> "order 1042 in crm.read"; ``crm_read`` -> "what crm.read found"."""
+    wire = re.match(r"([a-z]+)_([a-z_]+)(?: ([a-z]+ [A-Z0-9-]+))?", exposure)
+    if wire is None:
+        return exposure
+    tool, rest = f"{wire[1]}.{wire[2]}", exposure[wire.end() :]
+    return f"{wire[3]} in {tool}{rest}" if wire[3] else f"what {tool} found{rest}"
 
 
 def _buttons(view: HeldView) -> tuple[Button, ...]:

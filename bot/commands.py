@@ -35,6 +35,7 @@ for the people who have to approve it.
 - `/countersign kill user @NAME REASON`
 - `/countersign kill`: changes nothing, shows what a kill would stop
 - `/countersign resume all | tool NAME | user @NAME`: nothing runs by itself; what was stopped needs a fresh press"""
+SEE_HELP = "`/countersign help` shows how."
 PENDING_LINES = 15
 
 
@@ -91,7 +92,7 @@ def parse(text: str) -> Parsed:
     if verb == "resume":
         target, left = _target(rest)
         if target is None or left:
-            return Unclear("Say what to resume: `resume all`, `resume tool NAME` or `resume user @NAME`.")
+            return Unclear(f"Say what to resume: `resume all`, `resume tool NAME` or `resume user @NAME`. {SEE_HELP}")
         return Resume(target)
     return Unclear(f"I do not know the command “{verb[:40]}”.")
 
@@ -101,9 +102,14 @@ def _kill(rest: Sequence[str]) -> Kill | Unclear:
         return Kill(None)
     target, reason = _target(rest)
     if target is None:
-        return Unclear("Say what to stop: `kill all REASON`, `kill tool NAME REASON` or `kill user @NAME REASON`.")
+        return Unclear(
+            f"Say what to stop: `kill all REASON`, `kill tool NAME REASON` or `kill user @NAME REASON`. {SEE_HELP}"
+        )
     if not reason:
-        return Unclear("Give a reason after it: people whose requests are stopped will read it. Nothing was stopped.")
+        return Unclear(
+            "Nothing was stopped yet: give a reason after it, which the people whose requests are stopped will read. "
+            f"{SEE_HELP}"
+        )
     return Kill(target, " ".join(reason))
 
 
@@ -138,7 +144,7 @@ async def run(parts: Parts, who: Principal, command: Command) -> str:
     parsed = parse(command.text)
     match parsed:
         case Unclear(sentence=sentence):
-            return f"{sentence}\n\n{HELP}"
+            return sentence if sentence.endswith(SEE_HELP) else f"{sentence}\n\n{HELP}"
         case Plain():
             return await _plain(parts, who, parsed)
         case Kill() | Resume():
@@ -172,9 +178,9 @@ def _whoami(parts: Parts, who: Principal) -> str:
         if any(who.roles & set(roles) for roles in rule.gate.approver_roles.values())
     )
     lines = [
-        f"You are **{who.display_name}** ({who.subject.sub}) of {who.tenant}.",
+        f"You are **{who.display_name}** ({who.subject.sub}) of the organisation {who.tenant}.",
         f"Roles: {', '.join(sorted(who.roles))}.",
-        f"You may ask for: {', '.join(tools) or 'nothing'}.",
+        f"You may ask me for: {', '.join(tools) or 'nothing, your roles name no tool'}.",
     ]
     if approves:
         lines.append(f"You may approve, for others: {', '.join(approves)}.")
@@ -200,10 +206,15 @@ def _over(view: HeldView) -> bool:
 
 def _lines(views: Sequence[tuple[HeldView, str]]) -> list[str]:
     shown = [
-        f"- {view.headline}. {note}" + (f" [Open the thread]({view.thread_link})" if view.thread_link else "")
+        f"- {view.headline}. {_sentence(note)}"
+        + (f" [Open the thread]({view.thread_link})" if view.thread_link else "")
         for view, note in views[:PENDING_LINES]
     ]
     return [*shown, f"… and {len(views) - PENDING_LINES} more."] if len(views) > PENDING_LINES else shown
+
+
+def _sentence(note: str) -> str:
+    return note if note.endswith((".", "!", "?")) else f"{note}."
 
 
 def _status(report: KillReport) -> str:
@@ -222,7 +233,7 @@ def _counts(report: KillReport) -> list[str]:
 async def _refuse(parts: Parts, who: Principal, command: Command, parsed: Kill | Resume) -> str:
     word = "kill" if isinstance(parsed, Kill) else "resume"
     await parts.gateway.record([_event(parts, who, command, Kind.COMMAND_REFUSED, "refused", word)])
-    return f"Only people with the role {ADMIN} can {word}. Nothing was changed."
+    return f"Only people with the role {ADMIN} can {word}. Nothing was changed; that you tried is in the audit trail."
 
 
 async def _kill_or_resume(parts: Parts, who: Principal, command: Command, parsed: Kill | Resume) -> str:

@@ -33,6 +33,7 @@ from bot.web.demo import demo_app
 from bot.web.serving import DemoServer, PortTaken, bind_loopback, hosts_of
 from bot.web.surface import DemoSurface
 from bot.web.workspace import Workspace, load_workspace
+from policy.approval import ApprovalStatus
 from policy.model import TenantId
 from policy.model_rules import Adapter, ModelName, Models
 from tools.approvals import table
@@ -116,6 +117,11 @@ class Data:
             if who is not None:
                 found[member.user] = len(await self._gateway.waiting_for(who))
         return found
+
+    async def withdrawable(self, user: str) -> frozenset[str]:
+        person = self.people.get(user)
+        asked = () if person is None else await self._gateway.asked_by(TENANT, person.subject)
+        return frozenset(view.held_id for view in asked if view.status is ApprovalStatus.PENDING)
 
     async def audit(self, newest: int) -> AuditPage:
         def unit(conn: Connection) -> AuditPage:

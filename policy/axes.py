@@ -43,10 +43,10 @@ def floor(reversibility: Reversibility, blast: BlastRadius, external_send: bool)
     wide = blast in (BlastRadius.HIGH, BlastRadius.CRITICAL)
     match reversibility:
         case Reversibility.NONE:
-            because = "its effect cannot be taken back, so somebody else approves it, within a rate limit"
+            because = "what it does cannot be taken back, so somebody else approves it first"
             return Floor(ActionClass.IRREVERSIBLE, GateKind.APPROVAL, True, blast is not BlastRadius.LOW, because)
         case _ if external_send:
-            because = "it sends something out of the house, so somebody else approves it"
+            because = "it sends something out of the house, so somebody else approves it first"
             return Floor(ActionClass.EXTERNAL_SEND, GateKind.APPROVAL, False, False, because)
         case Reversibility.NA:
             return Floor(ActionClass.READ, GateKind.AUTONOMOUS, False, False, "it only reads, so it runs at once")

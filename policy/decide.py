@@ -66,7 +66,7 @@ def decide(policy: Policy | None, principal: Principal, tool: ToolName, sums: Su
         sentence = f"Nobody is named who may approve {tool} for you, so it was not asked for. Please tell an admin."
         return Denied(DenyReason.NO_APPROVERS, sentence)
     needed = 2 if rule.gate.threshold is not None and above(rule.gate.threshold, sums) else 1
-    return NeedsApproval(roles, needed, destinations_of(rule.gate, roles), rule.gate.expires_s, why(rule, needed))
+    return NeedsApproval(roles, needed, destinations_of(rule.gate, roles), rule.gate.expires_s, why(rule, needed, sums))
 
 
 def gate_of(rule: ToolPolicy, phase: Phase) -> GateKind:
@@ -102,13 +102,27 @@ def above(threshold: Threshold, sums: Sums | None) -> bool:
     return bool(sums.elsewhere) and _share(threshold, sums) > 1
 
 
-def why(rule: ToolPolicy, needed: int) -> str:
+def why(rule: ToolPolicy, needed: int, sums: Sums | None = None) -> str:
     """For the card: why people were asked, in one sentence."""
     because = floor(rule.reversibility, rule.blast_radius, rule.external_send).because
     if floor(rule.reversibility, rule.blast_radius, rule.external_send).kind is not GateKind.APPROVAL:
         because = "the security team wants it approved"
-    many = "; it is above the threshold, so two different people have to agree" if needed > 1 else ""
+    many = f". Two different people have to agree, because {_sum_above(rule.gate, sums)}" if needed > 1 else ""
     return f"{because}{many}."
+
+
+def _sum_above(gate: Gate, sums: Sums | None) -> str:
+    """Which sum is above the threshold. An approver of 20 dollars must see why one signature is not enough."""
+    limit = None if gate.threshold is None or sums is None else gate.threshold.above.get(sums.currency)
+    if gate.threshold is None or sums is None or limit is None or not (_sane(sums.resource) and _sane(sums.requester)):
+        return "it is above the threshold"
+    window = f"within {gate.threshold.window_s // 3600} hours"
+    most = f"more than {limit} {sums.currency}"
+    if sums.resource > limit:
+        return f"what is asked for on this one {window} adds up to {sums.resource} {sums.currency}, {most}"
+    if sums.requester > limit:
+        return f"what the requester asked for {window} adds up to {sums.requester} {sums.currency}, {most}"
+    return f"what the requester asked for {window}, in all currencies together, is above the threshold"
 
 
 def explain(policy: Policy | None, principal: Principal, tool: ToolName) -> str:

@@ -156,7 +156,7 @@ def void_dependents(work: Ledger, row: HeldCall, how: str) -> None:
             work,
             other,
             ApprovalStatus.VOIDED,
-            f"It presupposes “{row.headline}”, which {how}. Nothing was sent.",
+            f"It was to follow “{row.headline}”, which {how}. Nothing was sent.",
             detail={"because": row.held_id},
         )
 

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from bot.agent.guarded import Guard, Guarded, GuardedStream, unguarded
 from bot.agent.history import without_tools
-from bot.agent.results import Told, event_for, not_run, sentence_for, tell
+from bot.agent.results import Told, event_for, not_run, record_of, sentence_for, tell
 from bot.agent.spans import Chat, Finished, ToolUse, TurnTrace
 from bot.agent.spotlight import Spotlight
 from bot.agent.steps import Step as Step
@@ -329,7 +329,7 @@ class _Run:
         offered = {offer.name for offer in self.hands.tools}
         told: list[Told] = []
         for wish, outcome in zip(wishes, outcomes, strict=True):
-            one = tell(outcome, wish.tool, self.spot, self.hands.read)
+            one = tell(outcome, wish.tool, self.spot, self.hands.read, record=record_of(wish.arguments or {}))
             # A name that nobody offered is free text by the model.
             name = wish.tool if wish.tool in offered else "unknown_tool"
             self.hands.trace.tool(ToolUse(wish.call_id, name, one.status, begun, ended))

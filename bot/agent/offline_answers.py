@@ -87,12 +87,18 @@ def outcome(made: Made) -> str:
 
 def held(made: Sequence[Made], names: Names = NOBODY) -> str:
     """What waits for whom, all of one answer together. `names`: what customers are called."""
-    lines = [waits(one, names) for one in made]
+    lines = [_ready(one, names) for one in made]
     stopped = " Countersign is stopped at the moment, so approvals do not count until it is resumed."
     end = "Nothing has happened yet; I will tell you here." + (
         stopped if any(one.body.get("stopped") for one in made) else ""
     )
     return f"{lines[0]} {end}" if len(lines) == 1 else "\n".join(f"- {line}" for line in lines) + f"\n\n{end}"
+
+
+def _ready(made: Made, names: Names) -> str:
+    """One held call. Where it was asked and until when, Countersign itself says right below."""
+    after = " and for the refund it announces" if made.body.get("after") else ""
+    return f"{_what(made, names)} waits for {_approvers(str(made.body.get('waiting_for', '')))}{after}."
 
 
 def waits(made: Made, names: Names = NOBODY) -> str:
@@ -161,7 +167,7 @@ def event(text: str) -> str:
     headline = found["headline"].rstrip(".")
     if found["word"] == "executed":
         return f"Done. {said or f'{headline}.'} {state.replace(', and executed', '')}".strip()
-    reason = f"\n> {said}" if said else ""
+    reason = f"\n> {said}" if said and said != "No reason was given." else ""
     return f"**{headline}**: {state[:1].lower()}{state[1:]}{reason}"
 
 

@@ -122,7 +122,9 @@ def _refund(intent: Refund, scene: Scene) -> Step:
         "currency": str(order.get("currency")),
         "reason": (intent.reason or "No reason was given.")[:400],
     }
-    before = scene.memory.held_before("refund_issue", order_id=number, amount=arguments["amount"])
+    # Another reason is another refund, even of the same sum; the same words twice are one.
+    same = [name for name in ("order_id", "amount", "reason") if name != "reason" or intent.reason]
+    before = scene.memory.held_before("refund_issue", **{name: arguments[name] for name in same})
     return (
         Say(say.still_waits(before, say.names_in(scene.memory)))
         if before is not None

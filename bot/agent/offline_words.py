@@ -59,7 +59,7 @@ _FULL = re.compile(
 )
 _HALF = re.compile(r"\bhal(?:f|ve)\b", re.IGNORECASE)
 ORDER = re.compile(
-    r"(?:\border(?:s|ed)?\b\s*(?:no\.?|number|num\.?|nr\.?|id)?\s*[#:]?\s*|#\s?)([0-9]{3,10})\b", re.IGNORECASE
+    r"(?:\border(?:s|ed)?\b\s*(?:no\.?|number|num\.?|nr\.?|id)?\s*[#:]?\s*|#\s?)([0-9]{3,20})\b", re.IGNORECASE
 )
 _BARE = re.compile(r"(?<![\w.,$€£¥+@-])(?<!in )(?<!since )(?<!year )([0-9]{4,10})(?![\w%@]|[.,-][0-9])", re.IGNORECASE)
 CUSTOMER_ID = re.compile(r"\bC-[0-9]{1,10}\b", re.IGNORECASE)

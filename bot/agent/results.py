@@ -6,6 +6,8 @@ Knows outcomes and held calls; knows no model API and decides nothing.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -34,15 +36,19 @@ class Told:
     held_id: str | None = None
 
 
-def tell(outcome: Outcome, tool: str, spot: Spotlight, read: Guard = unguarded) -> Told:
-    """`outcome` of a call of `tool`, in words that claim no more than is known. `read` judges what a tool returned."""
+def tell(outcome: Outcome, tool: str, spot: Spotlight, read: Guard = unguarded, *, record: str = "") -> Told:
+    """`outcome` of a call of `tool`, in words that claim no more than is known. `read` judges what a tool returned.
+
+    `record`: which one was asked for, e.g. ``order 1042``, so that an approver can look at what the agent has read.
+    """
     match outcome:
         case Executed(result=result):
             judged = read(_json({"sentence": result.sentence, "result": result.content}))
             steered = any(not rule.startswith("pii.") for rule in judged.findings)
             if not result.untrusted and not steered:
                 return Told(f"{_DONE}\n{plain(_cut(judged.text))}", "done")
-            exposure = f"{tool} (looks written to steer an AI agent)" if steered else tool
+            source = f"{tool} {record}".strip()
+            exposure = f"{source} (looks written to steer an AI agent)" if steered else source
             return Told(f"{_DONE}\n{spot.mark(_cut(judged.text), tool)}", "done", exposure=exposure)
         case Held(view=view):
             return Told(_json(_held(view)), "held", held_id=view.held_id)
@@ -57,6 +63,14 @@ def tell(outcome: Outcome, tool: str, spot: Spotlight, read: Guard = unguarded) 
             return Told(plain(_json(note)), status, is_error=True)
         case _:
             assert_never(outcome)
+
+
+def record_of(arguments: Mapping[str, Json]) -> str:
+    """Which record a call reads, if it names one by its number: never free text, which may hold anything."""
+    kind, key = arguments.get("kind"), arguments.get("key")
+    if not isinstance(kind, str) or not isinstance(key, str) or not re.fullmatch(r"C-[0-9]{1,10}|[0-9]{1,10}", key):
+        return ""
+    return f"{'customer' if key.startswith('C-') else 'order'} {key}"
 
 
 def not_run(why: str) -> Told:
@@ -119,7 +133,7 @@ def _author(view: HeldView) -> str:
 
 def _state(view: HeldView) -> str:
     by = f" by {_line(view.settled_by)}" if view.settled_by else ""
-    names = ", ".join(_line(vote.name) for vote in view.votes)
+    names = " and ".join(_line(vote.name) for vote in view.votes)
     match view.status:
         case ApprovalStatus.APPROVED:
             return _effect(view, f"Approved by {names}" if names else f"Approved{by}")
@@ -128,7 +142,7 @@ def _state(view: HeldView) -> str:
         case ApprovalStatus.EXPIRED:
             return "Expired: nobody decided in time. Nothing was done; the requester can ask again."
         case ApprovalStatus.VOIDED:
-            return "Voided. Nothing was done."
+            return "Cancelled. Nothing was done."
         case ApprovalStatus.WITHDRAWN:
             return f"Withdrawn{by}. Nothing was done."
         case ApprovalStatus.PENDING:

@@ -91,6 +91,9 @@ class DemoData(Protocol):
     async def waiting(self) -> Mapping[str, int]:
         """Demo account (``ann``) -> how many requests wait for that person's countersignature."""
 
+    async def withdrawable(self, user: str) -> frozenset[str]:
+        """The requests of that demo account (held ids) that nobody has settled yet."""
+
     async def audit(self, newest: int) -> AuditPage: ...
 
     async def mails(self) -> tuple[MailLine, ...]:

@@ -93,7 +93,10 @@ class Drawer:
 
     async def _messages(self, view: View) -> Html:
         lines = await self._surface.log.lines(view.place.channel, view.member.user)
-        said = transcript(view, self._surface.workspace, lines, self._surface.hub.growing(view.place.channel))
+        growing = self._surface.hub.growing(view.place.channel)
+        said = transcript(
+            view, self._surface.workspace, lines, growing, await self._data.withdrawable(view.member.user)
+        )
         return self._draw("messages.html", view, {"said": said})
 
     async def _people(self, view: View) -> Html:

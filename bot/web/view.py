@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bot.messages import Room
+from bot.ports import Ask
 from bot.web.chatlog import Line, LineKind
 from bot.web.live import Growing
 from bot.web.workspace import BOT_NAME, Member, Place, Workspace
@@ -56,16 +57,28 @@ class Transcript:
     strands: tuple[Strand, ...]
     growing: tuple[Growing, ...]
     """Answers that grow at the end of the room."""
+    withdrawable: frozenset[str] = frozenset()
+    """The requests that the viewer can still withdraw."""
+
+    def asks(self, line: Line) -> tuple[Ask, ...]:
+        """The buttons below `line` that still do something for the viewer."""
+        return tuple(ask for ask in line.asks if ask.action != "withdraw" or ask.held_id in self.withdrawable)
 
 
-def transcript(view: View, workspace: Workspace, lines: tuple[Line, ...], growing: tuple[Growing, ...]) -> Transcript:
+def transcript(
+    view: View,
+    workspace: Workspace,
+    lines: tuple[Line, ...],
+    growing: tuple[Growing, ...],
+    withdrawable: frozenset[str] = frozenset(),
+) -> Transcript:
     """`lines` (oldest first) as strands: one after the other in a DM, with threads below their roots in a channel."""
     if view.place.room is Room.DM:
         current = max(
             (str(line.id) for line in lines if line.kind is LineKind.BREAK), key=int, default=view.place.channel
         )
         bubbles = _bubbles(lines, workspace, current)
-        return Transcript(tuple(Strand(bubble, (), (), False) for bubble in bubbles), growing)
+        return Transcript(tuple(Strand(bubble, (), (), False) for bubble in bubbles), growing, withdrawable)
     roots = {str(line.id) for line in lines if line.root is None or line.root == str(line.id)}
     heads = [line for line in lines if line.root is None or line.root == str(line.id) or line.root not in roots]
     strands = []
@@ -81,7 +94,7 @@ def transcript(view: View, workspace: Workspace, lines: tuple[Line, ...], growin
                 view.reply == root,
             )
         )
-    return Transcript(tuple(strands), ())
+    return Transcript(tuple(strands), (), withdrawable)
 
 
 def _bubbles(lines: Iterable[Line], workspace: Workspace, current: str | None) -> list[Bubble]:

@@ -92,7 +92,7 @@ async def test_a_refund_and_its_mail_from_the_request_to_the_answer(office: Offi
         "Left to refund 84.00 USD, 42.00 USD after this",
         f"Dana Reyes asked {WORDS}",
         "Why you were asked:",
-        "Before this, the AI had read text by strangers: what crm.read found.",
+        "Before this, the AI had read text by strangers: order 1042 in crm.read.",
         "Until it is approved, nothing happens.",
     ):
         assert words in shown, shown

@@ -21,8 +21,8 @@ ADA = ("**Ada Lindqvist** (C-1007), gold customer", "+1 206 555 0107")
 
 SAYS: dict[tuple[str, str], tuple[str, ...]] = {
     ("dana", MAIN): (
-        "The refund of **42.00 USD** for order 1042 waits for a finance approver, until ",
-        "to Ada Lindqvist waits for a support lead and for the refund it announces, until ",
+        "The refund of **42.00 USD** for order 1042 waits for a finance approver.",
+        "to Ada Lindqvist waits for a support lead and for the refund it announces.",
         "Nothing has happened yet; I will tell you here.",
     ),
     ("dana", "What did Ada Lindqvist order, and what has she paid so far?"): (

@@ -8,7 +8,7 @@ import pytest
 
 from bot.agent.guarded import Guarded
 from bot.agent.prompt import offers, system_prompt
-from bot.agent.results import MOST_CHARACTERS, event_for, sentence_for, tell
+from bot.agent.results import MOST_CHARACTERS, event_for, record_of, sentence_for, tell
 from bot.agent.spotlight import RULE, Spotlight, words
 from bot.ports import EventHappened, OthersSaid, ToolOffer, UserSaid
 from policy.approval import ApprovalStatus
@@ -53,6 +53,14 @@ def test_words_of_strangers_are_marked_and_counted_as_an_exposure() -> None:
     trusted = tell(Executed("c", ToolResult({"paid": "84.00⟧"}, "Read.")), "crm_read", SPOT)
     assert trusted.exposure is None
     assert "⟧" not in trusted.content
+
+
+def test_an_exposure_names_the_record_by_its_number_and_never_by_what_was_typed() -> None:
+    assert record_of({"kind": "customer", "key": "C-1013"}) == "customer C-1013"
+    assert record_of({"kind": "payments", "key": "1042"}) == "order 1042"
+    assert record_of({"kind": "customer", "key": "ada@example.com"}) == record_of({"sql": "SELECT 1"}) == ""
+    told = tell(Executed("c", ToolResult({}, "Read.", untrusted=True)), "crm_read", SPOT, record="order 1042")
+    assert told.exposure == "crm_read order 1042"
 
 
 def test_the_guard_reads_what_a_tool_returned_before_the_model_does() -> None:

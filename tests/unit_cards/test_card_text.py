@@ -113,6 +113,16 @@ def test_words_of_the_ai_and_of_strangers_are_labelled() -> None:
     assert any("text by strangers: customer note C-1012" in note for note in item.notes)
 
 
+def test_what_the_ai_read_is_named_once_and_what_looks_like_an_attack_first() -> None:
+    steered = "crm_read customer C-1013 (looks written to steer an AI agent)"
+    read = ("crm_read order 1042", "crm_read", "crm_read order 1042", "db_query", steered, "crm_read order 1043")
+    notes = " ".join(card_text.item(replace(REFUND, exposures=read)).notes)
+    assert (
+        "text by strangers: customer C-1013 in crm.read (looks written to steer an AI agent), "
+        "order 1042 in crm.read, what crm.read found, what db.query found and 1 more. Check"
+    ) in notes
+
+
 @pytest.mark.parametrize(
     ("view", "tone", "words"),
     [

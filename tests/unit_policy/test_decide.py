@@ -171,6 +171,29 @@ def test_explain_reads_like_the_derivation(policy: Policy, person: People) -> No
     assert "denied (policy_missing)" in explain(None, person("support_agent"), REFUND)
 
 
+@pytest.mark.parametrize(
+    ("sums", "words"),
+    [
+        (
+            Sums(Decimal(120), Decimal(120), "USD"),
+            "on this one within 24 hours adds up to 120 USD, more than 100.00 USD.",
+        ),
+        (
+            Sums(Decimal(20), Decimal(362), "USD"),
+            "the requester asked for within 24 hours adds up to 362 USD, more than",
+        ),
+        (Sums(Decimal(20), Decimal(60), "USD", {"EUR": Decimal(60)}), "in all currencies together, is above"),
+        (None, "because it is above the threshold."),
+    ],
+)
+def test_the_card_says_which_sum_asks_for_a_second_person(
+    policy: Policy, person: People, sums: Sums | None, words: str
+) -> None:
+    decision = decide(policy, person("support_agent"), REFUND, sums)
+    assert isinstance(decision, NeedsApproval)
+    assert words in decision.why
+
+
 AXES = st.tuples(st.sampled_from(Reversibility), st.sampled_from(BlastRadius), st.booleans())
 
 

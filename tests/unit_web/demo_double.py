@@ -115,6 +115,8 @@ class Trail:
     waits: dict[str, int] = field(default_factory=dict)
     kills: tuple[KillView, ...] = ()
     broken: bool = False
+    open: frozenset[str] = frozenset({"h1"})
+    """What dana can still withdraw."""
 
     def add(self, kind: str, status: str, *, who: str = "Dana Reyes", tool: str | None = "refund.issue") -> None:
         seq = len(self.rows) + 1
@@ -130,6 +132,9 @@ class Trail:
 
     async def waiting(self) -> Mapping[str, int]:
         return self.waits
+
+    async def withdrawable(self, user: str) -> frozenset[str]:
+        return self.open if user == "dana" else frozenset()
 
     async def audit(self, newest: int) -> AuditPage:
         if self.broken:

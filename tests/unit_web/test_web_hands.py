@@ -182,6 +182,27 @@ async def test_withdraw_and_ask_again_below_a_message(demo: Demo) -> None:
     assert other.status_code == 404
 
 
+async def test_a_request_that_is_settled_offers_no_withdraw(demo: Demo) -> None:
+    asks = (Ask("Withdraw", "withdraw", "h1"), Ask("Ask again", "ask_again", "h2"))
+    await demo.surface.say(dm("dana"), "It waits for Ann.", asks)
+    client = await demo.let_in()
+    before = (await client.get("/w/dana/dm")).text
+    demo.trail.open = frozenset()
+    after = (await client.get("/w/dana/dm")).text
+    assert ('value="withdraw"' in before, 'value="withdraw"' in after) == (True, False)
+    assert 'value="ask_again"' in after
+
+
+async def test_a_link_to_a_thread_opens_it_as_the_person_who_looks(demo: Demo) -> None:
+    await demo.surface.say(
+        dm("dana"), "[Open the thread](/open?channel=dm%3Adana&root=7) [x](/verify) [y](//evil.example)"
+    )
+    page = (await (await demo.let_in()).get("/w/dana/dm")).text
+    assert '<a href="/open?channel=dm%3Adana&amp;root=7&amp;as=dana">Open the thread</a>' in page
+    assert 'href="/verify"' not in page
+    assert 'href="//evil' not in page
+
+
 async def test_a_whisper_to_somebody_else_has_no_buttons_for_me(demo: Demo) -> None:
     line = Line(
         LineKind.SAID, "#customer-care", "countersign", "x", only_for="lee", asks=(Ask("Withdraw", "withdraw", "h1"),)
