@@ -18,7 +18,7 @@ help: ## what there is
 	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
 
 demo: $(VENV)/.runtime ## the demo workspace, at the address it prints
-	@exec $(BIN)/python -m bot demo $(ARGS)
+	@exec $(BIN)/python -m bot demo $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: setup ## everything, on SQLite and PostgreSQL, against real counterparts
 	@$(BIN)/python -m pytest $(ARGS)
