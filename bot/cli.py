@@ -11,8 +11,11 @@ import getpass
 import importlib
 import importlib.metadata
 import os
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Annotated, TypeVar, assert_never
 
 import typer
@@ -68,6 +71,14 @@ def root(
     """Runs before every command."""
 
 
+def _countersign() -> str:
+    """How this command is called from here: `make demo` puts it into .venv, which is on nobody's path."""
+    beside = Path(sys.executable).with_name("countersign")
+    if which("countersign") is not None or not beside.exists():
+        return "countersign"
+    return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)
+
+
 @app.command()
 def demo(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="8080, or the next free one.")] = None,
@@ -80,7 +91,9 @@ def demo(
         def ready(address: str) -> None:
             shell.say("Countersign is ready. Pick a person, ask for a refund, then countersign it as somebody else:")
             shell.say(f"\n    {address}\n", "bold")
-            shell.say("Ctrl-C ends it. `countersign audit verify --demo` proves what was done.")
+            shell.say(
+                f"Ctrl-C ends it. `{_countersign()} audit verify --demo`, in another terminal, proves what was done."
+            )
 
         try:
             service.demo(for_demo(os.environ, DEMO_HOME), port, ready)

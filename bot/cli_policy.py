@@ -15,6 +15,7 @@ from bot.policy_files import PolicyFiles, read_policy
 from bot.ports import Person
 from bot.settings import PersonKey
 from policy.decide import Sums, decide
+from policy.decide import explain as derivation
 from policy.model import Allowed, Decision, Denied, Json, NeedsApproval, TenantId, ToolName
 from policy.rules import Policy, PolicyError, Problem
 
@@ -65,7 +66,7 @@ def explain(
     with answering(as_json) as shell:
         files, directory, key = _files(demo)
         person = _person(shell, directory, who, tenant)
-        sums = None
+        sums = Sums(Decimal(0), Decimal(0), currency)  # the smallest: what it takes below the threshold
         if amount is not None:
             try:
                 value = Decimal(amount)
@@ -79,6 +80,7 @@ def explain(
         else:
             shell.say(f"{person.display_name}, {tool}: {answer['decision']}", "bold")
             shell.say(str(answer["why"]))
+            shell.say(f"\n{derivation(files.current(), principal_of(person, files.roles_of, key), ToolName(tool))}")
         raise typer.Exit(FOUND if isinstance(decision, Denied) else DONE)
 
 
@@ -170,10 +172,15 @@ def _decision(decision: Decision) -> dict[str, Json]:
                 "approvers": list(decision.approver_roles),
                 "posted_to": list(decision.destinations),
                 "expires_s": decision.expires_s,
-                "why": f"{decision.needed} of {', '.join(decision.approver_roles)} must approve. {decision.why}",
+                "why": f"{_people(decision)} must approve, because {decision.why}",
             }
         case _:
             assert_never(decision)
+
+
+def _people(decision: NeedsApproval) -> str:
+    roles = " or ".join(decision.approver_roles)
+    return f"One other person who is {roles}" if decision.needed == 1 else f"{decision.needed} people who are {roles}"
 
 
 def _problem(at: Problem) -> Json:

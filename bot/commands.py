@@ -180,7 +180,7 @@ def _whoami(parts: Parts, who: Principal) -> str:
     lines = [
         f"You are **{who.display_name}** ({who.subject.sub}) of the organisation {who.tenant}.",
         f"Roles: {', '.join(sorted(who.roles))}.",
-        f"You may ask me for: {', '.join(tools) or 'nothing, your roles name no tool'}.",
+        f"You may ask for: {', '.join(tools) or 'nothing, your roles name no tool'}.",
     ]
     if approves:
         lines.append(f"You may approve, for others: {', '.join(approves)}.")

@@ -349,7 +349,8 @@ class Durable:
         for dead in await self._replicas.claim_dead():
             taken = await _requeue(dead)
             await self._replicas.leave(dead)
-            log.warning("took over %d segments of replica %s", taken, dead)
+            if taken:  # one that was at nothing when it ended is no news
+                log.warning("took over %d segments of replica %s", taken, dead)
 
 
 async def _requeue(dead: str) -> int:

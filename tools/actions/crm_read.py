@@ -99,7 +99,7 @@ def _answer(conn: Connection, tenant: TenantId, kind: str, key: str) -> ToolResu
 def _order(conn: Connection, tenant: TenantId, key: str) -> ToolResult:
     order = records.order_by_id(conn, tenant, key)
     if order is None:
-        raise refuse(f"There is no order {key}. Check the number; kind=orders lists the orders of a customer.")
+        raise refuse(f"There is no order {key}. Check the number, or look for it among the orders of the customer.")
     body = records.order_json(conn, tenant, order)
     customer = records.customer_by_id(conn, tenant, order.customer_id)
     body["customer"] = None if customer is None else customer.json()
