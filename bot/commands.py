@@ -164,7 +164,7 @@ async def _plain(parts: Parts, who: Principal, word: Plain) -> str:
         case Plain.PENDING:
             return await _pending(parts, who)
         case Plain.STATUS:
-            return _status(await parts.gateway.kills(who.tenant))
+            return _status(await parts.gateway.kills(who.tenant), ADMIN in who.roles)
         case _:
             assert_never(word)
 
@@ -217,8 +217,13 @@ def _sentence(note: str) -> str:
     return note if note.endswith((".", "!", "?")) else f"{note}."
 
 
-def _status(report: KillReport) -> str:
+def _status(report: KillReport, named: bool) -> str:
+    """`named`: with what others asked for, which is for admins."""
     lines = [card_text.stopped(kill) for kill in report.active] or ["Nothing is stopped."]
+    if not named:
+        lines.append(f"Waiting for approval: {report.pending}.")
+        lines += [f"Under way, too late to stop: {len(report.in_flight)}."] if report.in_flight else []
+        return "\n".join(lines)
     return "\n".join([*lines, *_counts(report)])
 
 
