@@ -26,7 +26,7 @@ from bot.ports import ChatSurface, Home, HomeLine, PressReply, Standing, Surface
 from bot.segments import TurnSegments
 from bot.tell import Teller
 from bot.turn_log import START
-from policy.approval import Verb
+from policy.approval import PressResult, Verb
 from policy.guardrails import Verdict, check_message, locked_until
 from policy.model import Principal
 from policy.rules import Policy
@@ -261,6 +261,10 @@ class Turn:
 
     async def _hold_again(self, who: Principal, again: AskAgain) -> str:
         view = await self.parts.gateway.view(who.tenant, again.held_id)
+        if view is None or view.requester != who.subject:
+            # A press that nothing follows from is a row all the same (invariant 5).
+            refused = PressResult.UNKNOWN if view is None else PressResult.NOT_REQUESTER
+            await self.parts.gateway.record([turn_log.asked_again(again, who, refused, self.parts.clock())])
         if view is None:
             return "There is no such request any more. Nothing was done; write to me again."
         call_id = self.parts.gateway.again_id(again.held_id, view.turn_id)

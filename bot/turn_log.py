@@ -8,8 +8,9 @@ from datetime import datetime
 from audit.event import Event, Kind
 from bot.agent.loop import SegmentResult
 from bot.identity.resolve import Refusal
-from bot.messages import ChatUser, Incoming
+from bot.messages import AskAgain, ChatUser, Incoming
 from bot.store import TurnRow, TurnStatus
+from policy.approval import PressResult
 from policy.guardrails import Verdict
 from policy.model import Json, Principal
 
@@ -57,6 +58,19 @@ def refused(refusal: Refusal, who: ChatUser, session_id: str | None, now: dateti
         actor_user_id=str(who) if refusal.subject is None else refusal.subject.sub,
         session_id=session_id,
         detail={"account": str(who)},
+    )
+
+
+def asked_again(again: AskAgain, who: Principal, result: PressResult, now: datetime) -> Event:
+    """The row of an "Ask again" that was not theirs to press."""
+    return Event(
+        kind=Kind.APPROVAL_PRESSED,
+        tenant=who.tenant,
+        occurred_at=now,
+        status=result.value,
+        actor_user_id=who.subject.sub,
+        actor_roles=tuple(sorted(who.roles)),
+        detail={"verb": "ask_again", "held_id": again.held_id[:80], "press_id": again.press_id[:200]},
     )
 
 
