@@ -15,7 +15,7 @@ from bot.agent.spans import Tracing
 from bot.durable import Durable
 from bot.identity.resolve import Resolver
 from bot.identity.tokens import CallTokens
-from bot.messages import SurfaceName
+from bot.messages import ChatUser, SurfaceName
 from bot.ports import ChatSurface, Directory, Model
 from policy.axes import ActionClass
 from policy.model import Principal, RoleName, Subject, TenantId, ToolName
@@ -56,6 +56,11 @@ class Parts:
     async def person(self, tenant: TenantId, subject: Subject) -> Principal | None:
         """Who they are by the directory at this moment; None: gone."""
         return await self.writer.read(lambda conn: self.people.current(conn, tenant, subject))
+
+    def holds(self, who: Principal, account: ChatUser) -> bool:
+        """Whether `account` is still `who`'s: what is meant for a person goes to no account that changed hands."""
+        owner = self.directory.by_account(account)
+        return owner is not None and (owner.tenant, owner.subject) == (who.tenant, who.subject)
 
     async def holders(self, tenant: TenantId, roles: tuple[RoleName, ...]) -> tuple[Principal, ...]:
         return await self.writer.read(lambda conn: self.people.holders(conn, tenant, roles))

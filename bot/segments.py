@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import assert_never
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from audit.event import Event, Kind
@@ -20,9 +21,10 @@ from bot import card_text, store, turn_log
 from bot.agent.guarded import Guarded
 from bot.agent.loop import Ending, Hands, SegmentId, SegmentResult, Wishes, run_segment
 from bot.agent.prompt import offers, system_prompt
-from bot.agent.results import sentence_for
+from bot.agent.results import event_for, sentence_for
 from bot.agent.spans import TurnRef
-from bot.agent.transcript import RECEIVED, Key, Transcript
+from bot.agent.spotlight import Spotlight
+from bot.agent.transcript import RECEIVED, Key, Transcript, heard
 from bot.messages import Room, SurfaceName, Thread
 from bot.parts import Parts
 from bot.ports import Ask, ChatSurface, Stream, SurfaceError, UserSaid
@@ -153,14 +155,27 @@ class TurnSegments:
         if who is None:
             await self._close(row, segment, None, TurnStatus.FAILED, "gone", None)
             return
+        if not self._parts.holds(who, store.account_of(row)):
+            # The account has been given to somebody else since: what is meant for the author is not for them.
+            await self._close(row, segment, who, TurnStatus.FAILED, "unlinked", None)
+            return
         scene = _Scene(row, who, store.thread_of(row), surface, segment)
         stop = await self._parts.stopped(who)
         if stop is not None:
             text = "\n".join([*(sentence_for(view) for view in settled), stop])
+            await self._keep_for_later(scene, settled)
             await self._say(scene, None, text, ())
             await self._close(row, segment, who, TurnStatus.FAILED, "stopped", None)
             return
         await self._converse(scene, settled)
+
+    async def _keep_for_later(self, scene: _Scene, settled: tuple[HeldView, ...]) -> None:
+        """No model hears of it now. It stands in the transcript, so that the next one does not think it waits."""
+        spot = Spotlight()
+        events = heard([event_for(view, spot) for view in settled], spot)
+        key = Key(scene.tenant, scene.row.session_id, scene.who.subject)
+        transcript = Transcript(self._parts.writer, key)
+        await transcript.append(scene.row.turn_id, scene.segment, "open", events, self._parts.clock())
 
     async def _converse(self, scene: _Scene, settled: tuple[HeldView, ...]) -> None:
         asks = tuple(
@@ -221,7 +236,8 @@ class TurnSegments:
             session_id=row.session_id,
             thread_link=row.thread_link,
             asked=await _asked(transcript, row.turn_id),
-            prose=wishes.prose,
+            # It stands on the card, where others read it: it passes the guard that the answer passes.
+            prose=self._guard(wishes.prose).text if wishes.prose.strip() else "",
             exposures=wishes.exposures,
             model=wishes.model or None,
             cost_usd=wishes.cost_usd,
@@ -322,18 +338,18 @@ class TurnSegments:
         self._apologised.discard((row.turn_id, segment))
 
     def _claim_settled(self, conn: Connection, row: TurnRow, segment: str) -> tuple[HeldView, ...]:
-        """Calls of this turn that have ended and that no other segment tells; the same ones when run again."""
+        """Calls of this turn that have ended and that no other segment tells; the same ones when run again.
+
+        Run again it claims nothing more: its words may be written already, and a call that ended meanwhile has a
+        segment of its own, which would keep silent.
+        """
         tenant, now = TenantId(row.tenant), self._parts.clock()
-        mine: list[HeldView] = []
-        for held in store.in_order(approvals.select(conn, tenant, HELD.c.turn_id == row.turn_id)):
-            view = views.of(conn, held)
-            end = _end_of(view)
-            if end is None:
-                continue
-            store.mark_told(conn, tenant, view.held_id, f"end:{end}", now, by=segment)
-            if store.told_by(conn, tenant, view.held_id, f"end:{end}") == segment:
-                mine.append(view)
-        return tuple(mine)
+        calls = [views.of(conn, held) for held in store.in_order(approvals.select(conn, tenant, _of_turn(row)))]
+        ended = [(view, f"end:{end}") for view in calls if (end := _end_of(view)) is not None]
+        tellers = [store.told_by(conn, tenant, view.held_id, what) for view, what in ended]
+        if segment in tellers:
+            return tuple(view for (view, _), by in zip(ended, tellers, strict=True) if by == segment)
+        return tuple(view for view, what in ended if store.mark_told(conn, tenant, view.held_id, what, now, by=segment))
 
 
 async def _asked(transcript: Transcript, turn_id: str) -> str:
@@ -344,6 +360,10 @@ async def _asked(transcript: Transcript, turn_id: str) -> str:
         if isinstance(message, UserSaid):
             return message.text
     return ""
+
+
+def _of_turn(row: TurnRow) -> sa.ColumnElement[bool]:
+    return HELD.c.turn_id == row.turn_id
 
 
 def _end_of(view: HeldView) -> str | None:

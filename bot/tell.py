@@ -99,7 +99,12 @@ class Teller:
         card = await self.card_now(view)
         have = {copy.destination for copy in await self._copies(view.tenant, view.card_id)}
         faults: list[SurfaceError] = []
-        for surface, team, place in await self._places(view, row):
+        try:
+            places = await self._places(view, row)
+        except Later:
+            await self._say_once(row, view, "unreachable", card_text.unreachable(view))
+            raise
+        for surface, team, place in places:
             if place not in have:
                 fault = await self._post(surface, team, place, view, card)
                 faults += [fault] if fault is not None else []
@@ -278,6 +283,9 @@ class Teller:
         surface = self._parts.surfaces.get(SurfaceName(row.surface))
         if surface is None or await self._told(view, what):
             return
+        requester = await self._parts.person(view.tenant, view.requester)
+        if requester is None or not self._parts.holds(requester, store.account_of(row)):
+            return  # they are gone, or the account is somebody else's now
         thread = store.thread_of(row)
         try:
             if thread.room is Room.DM:
