@@ -203,8 +203,8 @@ def stopped_sentence(row: Switch | KillView) -> str:
     """For cards and threads: by whom, since when, why."""
     by = row.by_name if isinstance(row, Switch) else row.by
     scope = row.label if isinstance(row, Switch) else row.scope
-    at = f"{row.since:%Y-%m-%d %H:%M} UTC"
-    return f"Stopped ({scope}) by {by} since {at}: {row.reason}"
+    at = f"{row.since.day} {row.since:%b %H:%M} UTC"
+    return f"Stopped ({scope}) by {by} since {at}: {row.reason.rstrip('.')}"
 
 
 def _values(target: Target) -> dict[str, object]:
