@@ -88,7 +88,11 @@ def verify(
         else:
             for sentence in report.sentences():
                 shell.say(sentence)
-            verdict = f"{report.rows} rows hold." if report.holds else "The log does not hold."
+            verdict = (
+                f"{report.rows} {'row holds' if report.rows == 1 else 'rows hold'}."
+                if report.holds
+                else "The log does not hold."
+            )
             shell.say(verdict, "bold green" if report.holds else "bold red")
         raise typer.Exit(DONE if report.holds else FOUND)
 
@@ -221,6 +225,9 @@ def _tenant(shell: Shell, engine: Engine, wanted: str | None) -> str | None:
     known = [name for name in names if name != SYSTEM_CHAIN]
     if wanted is None and len(known) == 1:
         return known[0]
+    if wanted is None and not known:
+        sentence = "Nobody has asked for anything yet, so the log of no organisation has a row."
+        shell.fail(f"{sentence} `--tenant {SYSTEM_CHAIN}` shows what the service itself recorded.", FOUND)
     if wanted is None or wanted not in names:
         listed = ", ".join(names) or "none yet"
         shell.fail(f"Say which organisation with --tenant. In the log: {listed}.", WRONG_USE)

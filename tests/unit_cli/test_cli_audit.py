@@ -88,6 +88,21 @@ def _drop_guards(conn: sa.Connection) -> None:
         conn.exec_driver_sql(f"DROP TRIGGER {name}")
 
 
+def test_a_log_in_which_nobody_asked_for_anything_says_so(
+    engine_url: str, home: Path, countersign: Countersign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COUNTERSIGN_DATABASE_URL", engine_url)
+    engine = make_engine(engine_url)
+    writer = Writer(engine)
+    writer.run_blocking(ddl.create_all)
+    writer.close()
+    engine.dispose()
+    said = countersign("audit", "query")
+    assert said.status == 1
+    assert "Nobody has asked for anything yet" in said.err
+    assert "--tenant" in countersign("audit", "query", "--tenant", "nobody").err
+
+
 def test_a_log_that_holds(log: str, countersign: Countersign) -> None:
     said = countersign("audit", "verify")
     assert said.status == 0
