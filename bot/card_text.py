@@ -194,7 +194,8 @@ def question(view: HeldView, by: str, text: str) -> str:
     """For the requester: an approver wants to know something."""
     return (
         f"{by} has a question before deciding on **{view.headline}**:\n\n{quoted(text)}\n\n"
-        f"Nothing is decided yet. Please answer {by} directly; what you write here does not decide it."
+        f"Nothing is decided yet. Please answer {by} directly, for instance in a channel that you share. What "
+        "you write to me does not decide it, and I do not pass it on."
     )
 
 
