@@ -134,7 +134,7 @@ def _subject(shell: Shell, operator: Operator, tenant: TenantId, text: str) -> S
     for person in operator.directory.people(tenant):
         if text in (person.subject.sub, str(person.subject)):
             return person.subject
-    issuer, bar, sub = text.rpartition("|")
+    issuer, bar, sub = text.partition("|")
     if not bar:
         shell.fail(
             f"The directory has nobody with the subject {text}. For somebody who left, write ISSUER|SUBJECT. "

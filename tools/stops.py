@@ -69,7 +69,7 @@ async def resume(door: Door, tenant: TenantId | None, scope: Scope, by: By) -> K
         events = [_event(door, Kind.KILL_RESUMED, tenant, scope, by, "resumed", {"lifted": lifted})]
         if tenant is not None and scope.kind is ScopeKind.USER:
             # The way back for somebody whom repeated blocked messages locked out.
-            issuer, _, sub = scope.value.rpartition("|")
+            issuer, _, sub = scope.value.partition("|")
             if limits.lift_lockout(conn, tenant, Subject(issuer, sub)):
                 events.append(_event(door, Kind.LOCKOUT_LIFTED, tenant, scope, by, "lifted", {}))
         door.audit.append(conn, events)
@@ -144,7 +144,7 @@ def _covered(scope: Scope) -> tuple[sa.ColumnElement[bool], ...]:
         case ScopeKind.TOOL:
             return (HELD.c.tool == scope.value,)
         case ScopeKind.USER:
-            issuer, _, sub = scope.value.rpartition("|")
+            issuer, _, sub = scope.value.partition("|")
             return (HELD.c.requester_issuer == issuer, HELD.c.requester_sub == sub)
 
 
@@ -175,7 +175,7 @@ def _label(scope: Scope) -> str:
         case ScopeKind.TOOL:
             return f"tool {scope.value}"
         case ScopeKind.USER:
-            return f"user {scope.value.rpartition('|')[2]}"
+            return f"user {scope.value.partition('|')[2]}"
 
 
 def _event(
