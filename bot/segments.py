@@ -251,7 +251,7 @@ class TurnSegments:
             away = scope.sentence if scope.stops else None
             proposals.append(Proposal(wish.call_id, tool, wish.arguments, token, away))
         outcomes = await parts.gateway.propose(turn, proposals)
-        if any(_is_private(outcome) for outcome in outcomes):
+        if any(_is_private(outcome, scene.thread.room) for outcome in outcomes):
             await parts.writer.run(lambda conn: store.set_private(conn, scene.tenant, row.turn_id))
         return outcomes
 
@@ -380,9 +380,10 @@ def _end_of(view: HeldView) -> str | None:
             assert_never(view.status)
 
 
-def _is_private(outcome: Outcome) -> bool:
-    """Whether an answer that draws on `outcome` is for the asker alone where others read along."""
-    return not isinstance(outcome, Executed) or outcome.result.output_class is not OutputClass.PUBLIC
+def _is_private(outcome: Outcome, room: Room) -> bool:
+    """Whether an answer that draws on `outcome` is for the asker alone: among outsiders whatever a tool said."""
+    public = isinstance(outcome, Executed) and outcome.result.output_class is OutputClass.PUBLIC
+    return room is Room.SHARED or not public
 
 
 def _given_up(segment: Segment, view: HeldView) -> str:

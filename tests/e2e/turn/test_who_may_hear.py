@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
+from bot.messages import Room
 from bot.ports import AssistantSaid, EventHappened, ModelAnswer, ModelRequest, Person, ToolReturned
 from bot.segments import TurnSegments
 from bot.store import TOLD
@@ -14,6 +17,9 @@ from policy.approval import Verb
 from policy.model import Subject
 from tests.kit.product import DEMO, Product, channel, dm, person
 from tests.kit.scripted import MAIL, REFUND, calls, refund_and_mail, says
+from tools import limits
+from tools.held import Executed, Outcome, Proposal, TurnContext
+from tools.spec import OutputClass
 
 ASK = "Refund order 1042, please"
 CARD = "4111 1111 1111 1111"
@@ -67,19 +73,20 @@ async def test_an_account_that_belongs_to_somebody_else_now_hears_nothing(produc
     await product.write("dana", ASK)
     refund = await product.item("Refund")
     await product.until_said(dm("dana"), "Both wait for approval.")
-    before = len([said for said in product.chat.said if said.thread == dm("dana")])
     _moved(product, "dana", "sam")
     await product.press("ann", refund, Verb.ASK, "Is this the Lindqvist case?")
     await product.press("ann", refund, Verb.REJECT, "not for Ada Lindqvist")
     await product.until(lambda: _ended(product))
-    assert len([said for said in product.chat.said if said.thread == dm("dana")]) == before
+    heard = product.chat.heard_by(dm("dana"))
+    assert "Is this the Lindqvist case?" not in heard
+    assert "not for Ada Lindqvist" not in heard
 
 
 def _ended(product: Product) -> bool:
     query = (
         sa.select(sa.func.count())
         .select_from(TOLD)
-        .where(TOLD.c.what.like("%:rejected.%"), TOLD.c.what.not_like("end:%"))
+        .where(TOLD.c.about.like("t!_%", escape="!"), TOLD.c.what != "start")
     )
     with product.writer.engine.connect() as conn:
         return bool(conn.execute(query).scalar_one() > 0)
@@ -155,3 +162,43 @@ def _only_mail(request: ModelRequest) -> ModelAnswer:
     if isinstance(request.messages[-1], ToolReturned | AssistantSaid):
         return says("It waits.")
     return calls(MAIL, text="I prepared it.")
+
+
+async def test_among_outsiders_not_even_public_output_is_said_aloud(
+    product: Product, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    propose = product.parts.gateway.propose
+
+    async def public(turn: TurnContext, proposals: Sequence[Proposal]) -> tuple[Outcome, ...]:
+        return tuple(
+            replace(one, result=replace(one.result, output_class=OutputClass.PUBLIC))
+            if isinstance(one, Executed)
+            else one
+            for one in await propose(turn, proposals)
+        )
+
+    monkeypatch.setattr(product.parts.gateway, "propose", public)
+    product.model.script = _reads_an_order
+    for thread in (channel("in"), channel("out", Room.SHARED)):
+        await product.write("dana", "how does order 1042 stand?", thread)
+        await product.until_said(thread, "It has been shipped.")
+    said = {one.thread.root: one.only_for for one in product.chat.said if one.text == "It has been shipped."}
+    assert said == {"in": None, "out": "dana"}
+
+
+async def test_somebody_locked_out_cannot_ask_again_either(product: Product) -> None:
+    await product.write("dana", ASK)
+    refund = await product.item("Refund")
+    await product.press("ann", refund, Verb.REJECT, "no")
+    known = product.parts.directory.by_account(person("dana"))
+    assert known is not None
+    until = product.clock() + timedelta(hours=1)
+    await product.writer.run(lambda conn: limits.lock_out(conn, DEMO, known.subject, until))
+    assert "You are locked out until" in (await product.ask_again("dana", refund.held_id)).sentence
+    assert len([row for row in await product.audit() if row[0] == "tool.requested"]) == 2
+
+
+def _reads_an_order(request: ModelRequest) -> ModelAnswer:
+    if isinstance(request.messages[-1], ToolReturned):
+        return says("It has been shipped.")
+    return calls(("crm_read", {"kind": "order", "key": "1042"}))
