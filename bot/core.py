@@ -324,6 +324,8 @@ async def _checkpoint(core: Core, checkpoints: Checkpointer) -> None:
         await core.writer.read(checkpoints.write)
     except (CheckpointError, StoreUnavailable) as error:
         log.error("no checkpoint was written: %s", error)
+    except Exception as error:  # noqa: BLE001 - the next minute tries again; without a word nobody would know
+        log.error("no checkpoint was written: %s", type(error).__name__)
 
 
 class _Reloads:

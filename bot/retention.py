@@ -78,6 +78,8 @@ class Retention:
                         await self.erase(tenant, "retention", before=before)
                 except StoreUnavailable as error:
                     log.error("old text of %s was not erased yet: %s", tenant, error)
+                except Exception as error:  # noqa: BLE001 - the next hour tries again
+                    log.error("old text of %s was not erased yet: %s", tenant, type(error).__name__)
             await asyncio.sleep(EVERY_S)
 
 

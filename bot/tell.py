@@ -76,7 +76,9 @@ class Teller:
         """A card that stands somewhere though its posting never reached the rows (a crash, a lost answer) is kept up to
         date from its first press on. Cards of one call only: they are one message in every chat."""
         view = await self._parts.gateway.view(tenant, press.held_id) if press.message_id else None
-        if view is None or len(await self._parts.gateway.card(tenant, view.card_id)) != 1:
+        if view is None or press.digest != view.digest:  # who does not know what it showed did not see it
+            return
+        if len(await self._parts.gateway.card(tenant, view.card_id)) != 1:
             return
         copies = await self._copies(tenant, view.card_id)
         if any((copy.posted.channel, copy.posted.message_id) == (press.channel, press.message_id) for copy in copies):

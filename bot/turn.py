@@ -224,9 +224,7 @@ class Turn:
             return PressReply(f"Your press could not be recorded, so it did not count. {error}")
         if isinstance(who, Refusal):
             return PressReply(who.sentence)
-        # Without a digest it was not a card that was pressed but a message in the requester's thread, which others may
-        # read: that must not become the card.
-        return PressReply(outcome.sentence, await self._card(outcome.view) if press.digest else None)
+        return PressReply(outcome.sentence, await self._card(outcome.view, press, principal))
 
     async def _request(self, press: Press, who: Principal | None) -> PressRequest:
         revision, digest = press.revision, press.digest
@@ -237,8 +235,14 @@ class Turn:
                 revision, digest = view.revision, view.digest
         return PressRequest(press.press_id, press.held_id, revision, digest, press.verb, press.text, str(press.who))
 
-    async def _card(self, view: HeldView | None) -> Card | None:
-        if view is None:
+    async def _card(self, view: HeldView | None, press: Press, who: Principal | None) -> Card | None:
+        """The card anew, for somebody who saw it or may decide it. An id alone, guessed or passed on, shows nothing.
+
+        Without a digest it was no card that was pressed but a message in the requester's thread, which others may read.
+        """
+        if view is None or who is None or not press.digest:
+            return None
+        if press.digest != view.digest and not who.roles.intersection(view.approver_roles):
             return None
         try:
             return await self.teller.card_now(view)

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from bot.messages import Room
+from bot.messages import Press, Room
 from bot.ports import AssistantSaid, EventHappened, ModelAnswer, ModelRequest, Person, ToolReturned
 from bot.segments import TurnSegments
 from bot.store import TOLD
@@ -202,3 +202,15 @@ def _reads_an_order(request: ModelRequest) -> ModelAnswer:
     if isinstance(request.messages[-1], ToolReturned):
         return says("It has been shipped.")
     return calls(("crm_read", {"kind": "order", "key": "1042"}))
+
+
+async def test_an_id_alone_shows_nobody_a_card(product: Product) -> None:
+    """A press with a request's id but not what its card showed: recorded, refused, and nothing is revealed."""
+    await product.write("dana", ASK)
+    refund = await product.item("Refund")
+    forged = Press(person("rita"), "forged-1", refund.held_id, refund.revision, "0" * 64, Verb.APPROVE)
+    reply = await product.turn.on_press(forged)
+    assert reply.card is None
+    assert "Lindqvist" not in reply.sentence
+    seen = await product.turn.on_press(replace(forged, who=person("bob"), press_id="stale-1"))
+    assert seen.card is not None
