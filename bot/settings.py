@@ -74,6 +74,11 @@ NAMES: tuple[Name, ...] = (
         "The customers' and orders' database (business.sqlite in the data directory)",
         secret=True,
     ),
+    Name(
+        "COUNTERSIGN_QUERY_LOGINS",
+        "db.query on PostgreSQL: TENANT=postgresql://… of its read-only login, several apart by spaces",
+        secret=True,
+    ),
     Name("COUNTERSIGN_DATA_DIR", "Where keys and checkpoints are kept (./.countersign)", "data_dir"),
     Name("COUNTERSIGN_KEYS_DIR", "The keys, where they are mounted (keys in the data directory)", "keys_dir"),
     Name("COUNTERSIGN_POLICY_DIR", "The policy files (the defaults that came with Countersign)", "policy_dir"),
@@ -228,6 +233,7 @@ def look(environ: Mapping[str, str], *, file_here: bool = True) -> tuple[Setting
             stripe_api_key=source.secret("STRIPE_API_KEY"),
             smtp_username=source.text("SMTP_USERNAME"),
             smtp_password=source.secret("SMTP_PASSWORD"),
+            query_logins=_query_logins(source),
         ),
     )
     return settings, tuple(dict.fromkeys(source.faults))
@@ -239,6 +245,21 @@ def default_policy_dir() -> Path:
     if spec is None or spec.origin is None:
         raise SettingsError((Fault("policy", "is not installed.", "Install Countersign again."),))
     return Path(spec.origin).parent
+
+
+def _query_logins(source: Source) -> tuple[tuple[str, Secret], ...]:
+    """Tenant -> its read-only login. A login two tenants share would let one read the other's rows."""
+    env = "COUNTERSIGN_QUERY_LOGINS"
+    found: dict[str, str] = {}
+    for part in (source.text(env) or "").split():
+        tenant, equals, address = part.partition("=")
+        if not (tenant and equals and address.startswith(("postgresql://", "postgres://"))):
+            source.wrong(env, "has a part that is no login.", "Write TENANT=postgresql://USER:PASSWORD@HOST/DATABASE.")
+        elif tenant in found or address in found.values():
+            source.wrong(env, f"names {tenant}, or its login, twice.", "Give every organisation one login of its own.")
+        else:
+            found[tenant] = address
+    return tuple((tenant, Secret(env, address)) for tenant, address in found.items())
 
 
 def _database(source: Source, env: str, default: Path) -> str:

@@ -81,6 +81,7 @@ def test_no_secret_is_ever_printed(tmp_path: Path) -> None:
     secrets |= {"COUNTERSIGN_DATABASE_URL": "postgresql://u:secret@db/x", "SMTP_USERNAME": "u", "TEAMS_APP_ID": "a"}
     secrets |= {"COUNTERSIGN_BUSINESS_URL": "postgresql://u:secret@db/y", "TEAMS_TENANT_ID": "t"}
     secrets |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4318"}
+    secrets |= {"COUNTERSIGN_QUERY_LOGINS": "acme=postgresql://u:secret@db/z"}
     assert "secret-" not in repr(read(secrets))
     assert ":secret@" not in repr(read(secrets))
     wrong = secrets | {"SLACK_BOT_TOKEN": "xapp-secret-mixed-up", "COUNTERSIGN_DATABASE_URL": "mysql://u:secret@db"}
