@@ -23,7 +23,7 @@ from audit.faults import StoreUnavailable
 from audit.store import AuditStore
 from audit.writer import Writer, make_engine
 from bot.agent.offline import Offline
-from bot.agent.routing import Router
+from bot.agent.routing import Router, Routes
 from bot.agent.spans import NoTrace, Tracing
 from bot.durable import Durable
 from bot.identity.directory import DirectoryError, DirectoryFile
@@ -111,7 +111,7 @@ class Running:
     core: Core
     turn: Turn
     surfaces: dict[SurfaceName, ChatSurface]
-    router: Router
+    router: Router | Routes
 
 
 def open_core(settings: Settings) -> Core:
@@ -176,9 +176,9 @@ Surfaces = Callable[[Core], Iterable[ChatSurface]]
 @contextlib.asynccontextmanager
 async def running(core: Core, surfaces: Surfaces, router: Router | None = None) -> AsyncIterator[Running]:
     """The service with `surfaces`, from the first segment taken to the last checkpoint written."""
-    router = router or Router(core.policy.current().models, adapters(core.settings))
+    routes = router or Routes(lambda: core.policy.current().models, adapters(core.settings))
     by_name = {surface.name: surface for surface in surfaces(core)}
-    turn = Turn(parts_of(core, router, by_name))
+    turn = Turn(parts_of(core, routes, by_name))
     loop = asyncio.get_running_loop()
     core.policy.reload_on_sighup(loop)
     checkpoints = Checkpointer(core.settings.checkpoints, core.keys.checkpoint)
@@ -191,7 +191,7 @@ async def running(core: Core, surfaces: Surfaces, router: Router | None = None) 
         ),
     )
     try:
-        yield Running(core, turn, by_name, router)
+        yield Running(core, turn, by_name, routes)
     finally:
         for timer in timers:
             timer.cancel()
@@ -201,7 +201,7 @@ async def running(core: Core, surfaces: Surfaces, router: Router | None = None) 
         await _checkpoint(core, checkpoints)
 
 
-def parts_of(core: Core, router: Router, surfaces: Mapping[SurfaceName, ChatSurface]) -> Parts:
+def parts_of(core: Core, router: Router | Routes, surfaces: Mapping[SurfaceName, ChatSurface]) -> Parts:
     return Parts(
         writer=core.writer,
         audit=core.audit,

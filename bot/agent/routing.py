@@ -99,6 +99,42 @@ class Router:
         return self._made[named]
 
 
+class Routes:
+    """The router of models.yaml as it is now. A reload that cannot serve keeps the models before it and says so.
+
+    Raises:
+        RoutingError: when it is made, as `Router` does.
+    """
+
+    def __init__(self, models: Callable[[], Models], make: Mapping[Adapter, Callable[[str], Model]]) -> None:
+        self._models = models
+        self._make = make
+        self._seen = models()
+        self._routers = [Router(self._seen, make)]
+
+    def model(self, classes: Iterable[ActionClass] = ()) -> Model:
+        """See `Router.model`."""
+        return self._now().model(classes)
+
+    def price(self, model: str, usage: Usage) -> Decimal:
+        """See `Router.price`. A turn that began before a reload is priced as it began."""
+        self._now()
+        for router in self._routers[:-1]:
+            if model in router.names:
+                return router.price(model, usage)
+        return self._routers[-1].price(model, usage)
+
+    def _now(self) -> Router:
+        models = self._models()
+        if models is not self._seen:
+            self._seen = models
+            try:
+                self._routers.insert(0, Router(models, self._make))
+            except RoutingError as error:
+                log.error("The models were not changed; those before the reload still serve. %s", error)
+        return self._routers[0]
+
+
 class InOrder:
     """The first of several models that answers. What one has streamed already is not streamed again by the next."""
 
