@@ -7,11 +7,9 @@ call's id in the database, so it holds across replicas.
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
@@ -19,6 +17,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from bot.identity.jose import JoseRefused, JsonObject, b64, parts
 from policy.model import Principal, RoleName, Subject, TenantId, ToolName
 from tools.ports import CallToken, TokenRefused
 
@@ -38,7 +37,7 @@ _CLAIMS = {
     "sub_iss", "tenant", "tool",
 }  # fmt: skip
 
-Claims: TypeAlias = Mapping[str, object]
+Claims: TypeAlias = JsonObject
 
 
 class CallTokens:
@@ -119,8 +118,8 @@ class CallTokens:
 
 def key_id(key: Ed25519PublicKey) -> str:
     """The key's JWK thumbprint (RFC 7638), so that replicas with the same key agree on its name."""
-    raw = _b64(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
-    return _b64(hashlib.sha256(f'{{"crv":"Ed25519","kty":"OKP","x":"{raw}"}}'.encode()).digest())
+    raw = b64(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
+    return b64(hashlib.sha256(f'{{"crv":"Ed25519","kty":"OKP","x":"{raw}"}}'.encode()).digest())
 
 
 def _call_token(claims: Claims, tool: ToolName, now: datetime) -> CallToken:
@@ -188,41 +187,7 @@ def _roles(claims: Claims) -> frozenset[RoleName]:
 
 
 def _parts(token: str) -> tuple[Claims, Claims]:
-    """Header and claims, each read so that no two parsers can disagree on what they say."""
-    if len(token) > MAX_CHARS or not token.isascii() or token.count(".") != 2:
-        raise TokenRefused("That is not a token.")
-    header, claims, signature = token.split(".")
-    if _b64(_bytes(signature)) != signature:
-        raise TokenRefused("The token is not in canonical form.")
-    return _object(header), _object(claims)
-
-
-def _object(part: str) -> Claims:
-    raw = _bytes(part)
-    if _b64(raw) != part:
-        raise TokenRefused("The token is not in canonical form.")
     try:
-        value = json.loads(raw, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
-        raise TokenRefused("The token does not hold JSON.") from error
-    if not isinstance(value, dict):
-        raise TokenRefused("The token does not hold an object.")
-    return value
-
-
-def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise TokenRefused("The token says something twice.")
-    return found
-
-
-def _bytes(part: str) -> bytes:
-    try:
-        return base64.b64decode(part + "=" * (-len(part) % 4), altchars=b"-_", validate=True)
-    except ValueError as error:
-        raise TokenRefused("The token is not base64url.") from error
-
-
-def _b64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+        return parts(token, MAX_CHARS)
+    except JoseRefused as refused:
+        raise TokenRefused(str(refused)) from refused
