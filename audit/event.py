@@ -61,6 +61,13 @@ class Kind(StrEnum):
     SERVICE_STARTED = "service.started"
     SERVICE_STOPPED = "service.stopped"
     DATA_ERASED = "data.erased"
+    KEYS_ROTATED = "keys.rotated"
+    """The keys of call tokens, or of sealed grants, changed."""
+    GRANT_STORED = "grant.stored"
+    GRANT_ENDED = "grant.ended"
+    """What let us act for a person elsewhere is gone: signed out, refused by the IdP, or used twice."""
+    GRANT_EXCHANGED = "grant.exchanged"
+    """A downstream API's token for one call was asked for in a person's name."""
 
 
 @dataclass(frozen=True, slots=True)

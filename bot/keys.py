@@ -1,7 +1,8 @@
-"""The three keys that must never lie in the database. Knows where they are kept, not what they sign.
+"""The keys that must never lie in the database. Knows where they are kept, not what they sign.
 
 ``mac.key``: approvals and votes (invariant 3). ``checkpoint.pem``: audit checkpoints (invariant 10).
-``tokens.pem``: call tokens (invariant 2). Replicas share them: mount one directory (COUNTERSIGN_KEYS_DIR).
+``tokens.pem``: call tokens (invariant 2); it is replaced while the service runs, see `bot.identity.keyring`.
+Replicas share them: mount one directory (COUNTERSIGN_KEYS_DIR).
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from audit.checkpoint import CheckpointError, load_or_create_key
 from tools.integrity import KEY_BYTES, MacKey
 
 MAC, CHECKPOINT, TOKENS = "mac.key", "checkpoint.pem", "tokens.pem"
+NEXT, RING, LOCK = "tokens.next.pem", "tokens.ring.json", "tokens.lock"
+"""Beside ``tokens.pem``: the key that signs next, since when keys are published and which went before, a lock."""
 
 
 class KeysError(Exception):
@@ -28,6 +31,7 @@ class Keys:
     mac: MacKey = field(repr=False)
     checkpoint: Ed25519PrivateKey = field(repr=False)
     tokens: Ed25519PrivateKey = field(repr=False)
+    """What ``tokens.pem`` held when the folder was opened. Whoever signs asks `KeyRing`, which follows a rotation."""
 
 
 def open_keys(folder: Path) -> Keys:

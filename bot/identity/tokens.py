@@ -1,13 +1,12 @@
 """Call tokens: who asks, through which agent, for which one tool, for at most five minutes (invariant 2).
 
-JWTs (RFC 7519) signed with Ed25519 (RFC 8037), checked explicitly. Knows keys and claims, not what a tool
-does with them. A `jti` names one call: that it is used once is the gateway's to hold, which binds it to the
-call's id in the database, so it holds across replicas.
+JWTs (RFC 7519) signed with Ed25519 (RFC 8037), checked explicitly. Knows claims and asks a ring for keys; does not
+know what a tool does with them. A `jti` names one call: that it is used once is the gateway's to hold, which binds
+it to the call's id in the database, so it holds across replicas.
 """
 
 from __future__ import annotations
 
-import hashlib
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -15,9 +14,9 @@ from typing import TypeAlias
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from bot.identity.jose import JoseRefused, JsonObject, b64, parts
+from bot.identity.jose import JoseRefused, JsonObject, parts
+from bot.identity.keyring import FixedRing, Keys
 from policy.model import Principal, RoleName, Subject, TenantId, ToolName
 from tools.ports import CallToken, TokenRefused
 
@@ -43,11 +42,20 @@ Claims: TypeAlias = JsonObject
 class CallTokens:
     """Mints and verifies. Implements `tools.ports.TokenVerifier`."""
 
-    def __init__(self, key: Ed25519PrivateKey, also_trusted: Iterable[Ed25519PublicKey] = ()) -> None:
-        """`also_trusted`: keys that were signed with before, for as long as their tokens may live."""
-        self._key = key
-        self._kid = key_id(key.public_key())
-        self._trusted = {key_id(public): public for public in (key.public_key(), *also_trusted)}
+    def __init__(
+        self,
+        keys: Keys | Ed25519PrivateKey,
+        also_trusted: Iterable[Ed25519PublicKey] = (),
+        *,
+        issuer: str = ISSUER,
+    ) -> None:
+        """`keys`: a ring, or one key that never changes with those that were signed with before it.
+
+        `issuer`: this deployment's public address, where it has one. What checks our signatures elsewhere finds the
+        keys by it, and a token of another deployment is refused by its issuer even where somebody copied a key.
+        """
+        self._keys = FixedRing(keys, also_trusted) if isinstance(keys, Ed25519PrivateKey) else keys
+        self.issuer = issuer
 
     def mint(
         self,
@@ -68,7 +76,7 @@ class CallTokens:
             raise ValueError(f"a call token lives one second to five minutes, not {lifetime}")
         issued = int(now.timestamp())
         claims = {
-            "iss": ISSUER,
+            "iss": self.issuer,
             "aud": AUDIENCE,
             "sub": principal.subject.sub,
             "sub_iss": principal.subject.issuer,
@@ -85,7 +93,12 @@ class CallTokens:
             "nbf": issued,
             "exp": issued + int(lifetime.total_seconds()),
         }
-        return jwt.encode(claims, self._key, algorithm=ALGORITHM, headers={"kid": self._kid, "typ": TYPE})
+        return self.sign(claims, TYPE)
+
+    def sign(self, claims: Claims, kind: str) -> str:
+        """`claims` under the key that signs now. `kind` becomes ``typ``, so that one sort never passes for another."""
+        signing = self._keys.now().current
+        return jwt.encode(dict(claims), signing.key, algorithm=ALGORITHM, headers={"kid": signing.kid, "typ": kind})
 
     def verify(self, token: str, *, tool: ToolName, now: datetime) -> CallToken:
         """The claims of `token`.
@@ -97,7 +110,7 @@ class CallTokens:
         if header.keys() != _HEADER or header["alg"] != ALGORITHM or header["typ"] != TYPE:
             raise TokenRefused("The token's header is not that of a call token.")
         kid = header["kid"]
-        key = self._trusted.get(kid) if isinstance(kid, str) else None
+        key = self._keys.now().verifying(now).get(kid) if isinstance(kid, str) else None
         if key is None:
             raise TokenRefused("The token is signed with a key that is not trusted.")
         try:
@@ -107,19 +120,13 @@ class CallTokens:
                 key,
                 algorithms=[ALGORITHM],
                 audience=AUDIENCE,
-                issuer=ISSUER,
+                issuer=self.issuer,
                 options={"verify_exp": False, "verify_nbf": False, "verify_iat": False, "strict_aud": True},
             )
         except (jwt.PyJWTError, ValueError, TypeError) as error:
             raise TokenRefused(f"The token does not hold: {type(error).__name__}.") from error
         _, claims = _parts(token)
         return _call_token(claims, tool, now)
-
-
-def key_id(key: Ed25519PublicKey) -> str:
-    """The key's JWK thumbprint (RFC 7638), so that replicas with the same key agree on its name."""
-    raw = b64(key.public_bytes(Encoding.Raw, PublicFormat.Raw))
-    return b64(hashlib.sha256(f'{{"crv":"Ed25519","kty":"OKP","x":"{raw}"}}'.encode()).digest())
 
 
 def _call_token(claims: Claims, tool: ToolName, now: datetime) -> CallToken:

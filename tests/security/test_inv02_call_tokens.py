@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.identity.tokens import AUDIENCE, TYPE, CallTokens, key_id
+from bot.identity.keyring import key_id
+from bot.identity.tokens import AUDIENCE, TYPE, CallTokens
 from policy.model import Principal, RoleName, Subject, TenantId, ToolName
 from tools.ports import TokenRefused
 
