@@ -20,6 +20,8 @@ class ChatUser:
     team: str
     """Slack team id, Entra tenant id; ``demo`` in the demo."""
     user: str
+    enterprise: str = ""
+    """Slack's Enterprise Grid organisation, where the team is part of one."""
 
     def __str__(self) -> str:
         return f"{self.surface}:{self.team}:{self.user}"
