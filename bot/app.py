@@ -12,11 +12,14 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlalchemy.engine import Engine
+
+from audit.faults import StoreUnavailable, spoken
 from audit.writer import make_engine
 from bot import demo as demo_workspace
-from bot import migrations, service
+from bot import migrations, service, service_role
 from bot.agent.routing import RoutingError
-from bot.checkup import Channel
+from bot.checkup import Channel, DatabaseRole, Finding, Level, judge_role
 from bot.core import Core, open_core
 from bot.identity.directory import DirectoryFile
 from bot.keys import make_keys
@@ -29,9 +32,15 @@ from policy.rules import Policy
 from tools.gateway import Gateway
 from tools.spec import ActionError, Tool
 
+log = logging.getLogger("countersign.app")
+
 
 class AppError(Exception):
     """It did not start, or stopped. `str(e)` is a sentence for people."""
+
+
+class WrongUse(AppError):
+    """It was asked for what cannot be. Nothing, or not all, was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,8 @@ def serve(settings: Settings) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with _sentences():
         slack = service.chat_of(settings)
-        _require_migrated(settings)
+        for warning in _require_migrated(settings):
+            log.warning("%s %s %s", warning.where, warning.what, warning.mend)
         with _core(settings) as core:
             asyncio.run(service.serve(core, slack))
 
@@ -77,17 +87,31 @@ def demo(settings: Settings, port: int | None, ready: Callable[[str], None]) -> 
             asyncio.run(demo_workspace.serve_demo(core, port, ready))
 
 
-def migrate(settings: Settings) -> tuple[str, ...]:
-    """Bring the database up to date and make the keys that are missing; a line for what was applied."""
+def migrate(settings: Settings, service_login: str | None = None) -> tuple[str, ...]:
+    """Bring the database up to date and make the keys that are missing; a line for what was applied.
+
+    Args:
+        service_login: on PostgreSQL, the role of the service: it is given what the service needs and no more.
+
+    Raises:
+        WrongUse: that role cannot be the service's, or was not given its rights.
+    """
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     make_keys(settings.keys_dir)
     engine = make_engine(settings.database_url)
     try:
+        if service_login is not None:
+            service_role.vet(engine, service_login)
         with engine.connect() as conn:
             before = migrations.current(conn)
         migrations.migrate(engine)
         with engine.connect() as conn:
             after = migrations.current(conn)
+        if service_login is not None:
+            here = service_role.shared(settings.database_url, settings.business_url)
+            service_role.grant(engine, service_login, business_here=here)
+    except service_role.RoleRefused as error:
+        raise WrongUse(str(error)) from error
     finally:
         engine.dispose()
     return () if before == after else (f"{before or 'empty'} -> {after}",)
@@ -125,6 +149,25 @@ async def channel_facts(settings: Settings, destinations: tuple[str, ...]) -> tu
         return tuple(found)
 
 
+def database_role(settings: Settings) -> DatabaseRole | None:
+    """What the login of COUNTERSIGN_DATABASE_URL may do; None on SQLite."""
+    try:
+        engine = make_engine(settings.database_url)
+        try:
+            return None if engine.dialect.name == "sqlite" else _role(settings, engine)
+        finally:
+            engine.dispose()
+    except StoreUnavailable as error:
+        return DatabaseRole("", problem=str(error))
+
+
+def _role(settings: Settings, engine: Engine) -> DatabaseRole | None:
+    here = service_role.shared(settings.database_url, settings.business_url)
+    with spoken(), engine.connect() as conn:
+        found = service_role.standing(conn, business_here=here)
+    return None if found is None else DatabaseRole(found.role, excess=found.excess, lacking=found.lacking)
+
+
 @contextlib.contextmanager
 def _core(settings: Settings) -> Iterator[Core]:
     core = open_core(settings)
@@ -143,11 +186,18 @@ def _sentences() -> Iterator[None]:
         raise AppError(str(error)) from error
 
 
-def _require_migrated(settings: Settings) -> None:
+def _require_migrated(settings: Settings) -> tuple[Finding, ...]:
+    """Returns what else is to be known of the database's login."""
     engine = make_engine(settings.database_url)
     try:
         with engine.connect() as conn:
             if migrations.pending(conn):
                 raise AppError("The database is not up to date. Run `countersign migrate`, then start again.")
+        role = _role(settings, engine)
     finally:
         engine.dispose()
+    found = tuple(judge_role(role))
+    for finding in found:
+        if finding.level is Level.ERROR:
+            raise AppError(f"The {finding.where} {finding.what} {finding.mend}")
+    return found

@@ -45,6 +45,19 @@ class Channel:
 
 
 @dataclass(frozen=True, slots=True)
+class DatabaseRole:
+    """PostgreSQL's login of the service. `problem`: why nothing could be said of it.
+
+    `excess`: what lets it take the log's guards away. `lacking`: the tables it may not use as the service does.
+    """
+
+    name: str
+    excess: str | None = None
+    lacking: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
     """What could be read, for the questions that need more than one file."""
 
@@ -97,6 +110,23 @@ def judge_channels(read: Read, channels: Sequence[Channel]) -> tuple[Finding, ..
         for channel in channels
         for finding in _channel(channel, roles.get(channel.destination, set()), read.policy, read.directory)
     )
+
+
+def judge_role(role: DatabaseRole | None) -> Iterator[Finding]:
+    """What is wrong with the login of the database; None: SQLite, which has none."""
+    if role is None:
+        return
+    if role.problem is not None:
+        what, _, mend = role.problem.partition(". ")
+        yield Finding(Level.ERROR, "COUNTERSIGN_DATABASE_URL", f"{what}.", mend)
+    if role.lacking:
+        what = f"may not use {', '.join(role.lacking)}."
+        mend = f"Run `countersign migrate --service-role {role.name}` as the owner of the tables."
+        yield Finding(Level.ERROR, f"database role {role.name}", what, mend)
+    if role.excess is not None:
+        what = f"{role.excess}, so its password is enough to switch the guards of the audit log off."
+        mend = "Run `countersign migrate --service-role NAME` as the owner, and let the service log in as NAME."
+        yield Finding(Level.WARNING, f"database role {role.name}", what, mend)
 
 
 def _lacking(settings: Settings) -> Iterator[Finding]:

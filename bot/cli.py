@@ -112,14 +112,19 @@ def serve() -> None:
 
 
 @app.command()
-def migrate(as_json: AsJson = False) -> None:
+def migrate(
+    service_role: Annotated[
+        str | None, typer.Option(metavar="NAME", help="PostgreSQL: give this login what the service needs, no more.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Bring the database up to date, and make the keys that are missing. Safe to run again."""
     with answering(as_json) as shell, _starting(shell):
         settings = read(os.environ)
         from bot import app as service
 
         with shell.progress("Migrating"):
-            applied = service.migrate(settings)
+            applied = service.migrate(settings, service_role)
         if shell.as_json:
             shell.json({"applied": list(applied), "keys": str(settings.keys_dir)})
         else:
@@ -139,9 +144,11 @@ def check(
 
         seen = checkup.examine(os.environ)
         found = list(seen.findings)
-        if not offline and seen.settings.slack is not None and seen.destinations:
-            from bot import app as service
+        from bot import app as service
 
+        if not offline:
+            found += checkup.judge_role(service.database_role(seen.settings))
+        if not offline and seen.settings.slack is not None and seen.destinations:
             with shell.progress("Asking the chat"):
                 channels = asyncio.run(service.channel_facts(seen.settings, seen.destinations))
             found += checkup.judge_channels(seen, channels)
@@ -346,7 +353,7 @@ def _starting(shell: Shell) -> Iterator[None]:
         with spoken():
             yield
     except service.AppError as error:
-        shell.fail(str(error))
+        shell.fail(str(error), WRONG_USE if isinstance(error, service.WrongUse) else FOUND)
 
 
 def _operate(work: Callable[[Operator], Awaitable[T]], demo: bool) -> T:
