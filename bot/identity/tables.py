@@ -112,10 +112,10 @@ class LinkTicket(SQLModel, table=True):
     channel: str
     """Where the account's holder is told how it went."""
     created_at: datetime = Field(sa_type=UtcDateTime)
-    expires_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended: str | None = None
-    """``used``, ``replaced``, ``refused``."""
+    """``used``, ``replaced``, ``refused``, ``unlinked``, ``left``."""
 
     __table_args__ = (sa.Index("link_ticket_account", "tenant", "surface", "team", "account"),)
 
@@ -143,7 +143,7 @@ class SigninFlow(SQLModel, table=True):
 
 
 class Confirmation(SQLModel, table=True):
-    """A link that waits for the chat account's own yes, asked privately in that chat."""
+    """A link that waits for the chat account's own yes, asked privately in that chat, and for the code it is told."""
 
     __tablename__ = "confirmation"
 
@@ -155,9 +155,17 @@ class Confirmation(SQLModel, table=True):
     account: str
     issuer: str
     sub: str
+    flow: str = ""
+    """sha256 of the browser's flow that waits for it."""
+    code_sha256: str | None = None
+    """Of the code the chat account was told after its yes; typed into that browser it completes the link."""
+    tries: int = 0
+    """Codes that were typed and wrong."""
     created_at: datetime = Field(sa_type=UtcDateTime)
-    expires_at: datetime = Field(sa_type=UtcDateTime)
+    expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+    __table_args__ = (sa.Index("confirmation_account", "tenant", "surface", "team", "account"),)
 
 
 class WebSession(SQLModel, table=True):
@@ -170,6 +178,8 @@ class WebSession(SQLModel, table=True):
     issuer: str
     sub: str
     sid: str | None = None
+    idp_sub: str = ""
+    """The ID token's own `sub`, which logout tokens name; the same as `sub` except at Entra."""
     created_at: datetime = Field(sa_type=UtcDateTime)
     seen_at: datetime = Field(sa_type=UtcDateTime)
     expires_at: datetime = Field(sa_type=UtcDateTime, index=True)
@@ -204,7 +214,7 @@ class UsedJti(SQLModel, table=True):
 
 
 class SealedGrant(SQLModel, table=True):
-    """A refresh token under a data key of its own, which is wrapped by the key-encryption key. Bound by AAD to its person."""
+    """A refresh token under a data key of its own, wrapped by the key-encryption key; its AAD names its person."""
 
     __tablename__ = "sealed_grant"
 
