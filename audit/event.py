@@ -52,8 +52,6 @@ class Kind(StrEnum):
     IDENTITY_LINKED = "identity.linked"
     IDENTITY_UNLINKED = "identity.unlinked"
     IDENTITY_REFUSED = "identity.refused"
-    IDENTITY_UNLINKED = "identity.unlinked"
-    SESSION_ENDED = "session.ended"
     GRANT_ENDED = "grant.ended"
     """A refresh token that was kept sealed for a person is gone for good."""
     PERSON_LEFT = "person.left"
