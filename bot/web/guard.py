@@ -104,6 +104,16 @@ class Guard:
         return answer
 
 
+class Sealed:
+    """Puts the headers of every page around an application that lets anybody in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, _sealed(send) if scope["type"] == "http" else send)
+
+
 def _from_this_page(headers: Headers, host: str) -> bool:
     if headers.get("origin", "").lower() != f"http://{host}":
         return False
