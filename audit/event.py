@@ -52,8 +52,6 @@ class Kind(StrEnum):
     IDENTITY_LINKED = "identity.linked"
     IDENTITY_UNLINKED = "identity.unlinked"
     IDENTITY_REFUSED = "identity.refused"
-    GRANT_ENDED = "grant.ended"
-    """A refresh token that was kept sealed for a person is gone for good."""
     PERSON_LEFT = "person.left"
     """Somebody is gone: how much of theirs was voided and taken back, and what was in flight."""
     SESSION_STARTED = "session.started"

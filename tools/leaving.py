@@ -33,7 +33,7 @@ from tools.held import EffectState
 from tools.settling import Ledger
 
 FEW = 20
-"""Up to so many people are looked at one by one; of more (a whole group) those who have nothing waiting are left out."""
+"""Up to so many people are looked at one by one; of a whole group, only those who have something waiting."""
 CHUNK = 500
 LISTED = 50
 """Calls in flight that one audit row names."""
