@@ -25,6 +25,9 @@ class ScimResource(SQLModel, table=True):
     unique_name: str | None = None
     """userName in lower case; unique within the tenant and type. Groups have none."""
     display_name: str | None = None
+    """What people are shown. A user without displayName is shown by name or userName."""
+    name_key: str | None = None
+    """displayName as filters compare it; Entra and Okta look a group up by it before they create it."""
     active: bool = True
     employee_number: str | None = None
     email: str | None = None
@@ -38,6 +41,7 @@ class ScimResource(SQLModel, table=True):
         # Two active people under one subject would be a guess: the second is refused.
         sa.UniqueConstraint("tenant", "resource_type", "external_id"),
         sa.Index("scim_resource_listed", "tenant", "resource_type", "created_at"),
+        sa.Index("scim_resource_named", "tenant", "resource_type", "name_key"),
     )
 
 
@@ -76,6 +80,17 @@ class ScimContact(SQLModel, table=True):
 
     tenant: str = Field(primary_key=True)
     at: datetime = Field(sa_type=UtcDateTime)
+
+
+class ScimRefusals(SQLModel, table=True):
+    """SCIM requests with a bad bearer token in one minute, so that a flood cannot fill the log."""
+
+    __tablename__ = "scim_refusals"
+
+    tenant: str = Field(primary_key=True)
+    minute: datetime = Field(sa_type=UtcDateTime, primary_key=True)
+    seen: int
+    told: bool = False
 
 
 class IdentityLink(SQLModel, table=True):
