@@ -4,6 +4,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
+IDP := $(VENV)/idp
 PYTHONS := python3.11 python3.12 python3.13 python3.14 python3 python
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header -q
 
@@ -66,14 +67,20 @@ $(VENV)/.all: $(VENV)/.uv requirements/all.txt requirements/runtime.txt
 	@$(command)
 	@touch $(VENV)/.runtime $@
 
-rigs: tests/rigs/node_modules/.stamp
+rigs: tests/rigs/node_modules/.stamp $(IDP)/.stamp
 tests/rigs/node_modules/.stamp: $(VENV)/.all tests/rigs/package-lock.json
 	@cd tests/rigs && PATH="$(BIN):$$PATH" $(BIN)/npm ci --no-update-notifier --no-audit --no-fund --loglevel=error --omit-lockfile-registry-resolved >/dev/null
 	@touch $@
 
+# The identity provider, on its own: its wheel ships a package named `tests`, which would hide ours.
+$(IDP)/.stamp: $(VENV)/.uv requirements/idp.txt
+	@rm -rf $(IDP) && $(BIN)/python -m venv $(IDP)
+	@$(call install,sync,requirements/idp.txt,$(IDP))
+	@touch $@
+
 # uv takes seconds where pip takes a minute; both check every hash.
-install = if [ -x $(BIN)/uv ] && VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip $(1) --quiet --require-hashes $(if $(filter install,$(1)),-r) $(2); then :; \
-	else $(BIN)/python -m pip install --quiet --require-hashes -r $(2); fi
+install = if [ -x $(BIN)/uv ] && VIRTUAL_ENV=$(CURDIR)/$(or $(3),$(VENV)) $(BIN)/uv pip $(1) --quiet --require-hashes $(if $(filter install,$(1)),-r) $(2); then :; \
+	else $(or $(3),$(VENV))/bin/python -m pip install --quiet --require-hashes -r $(2); fi
 # The checkout itself, evals and all, importable; and the command `countersign`.
 command = $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' | { read -r lib; echo "$(CURDIR)" >"$$lib/countersign.pth"; }; \
 	printf '\043!/bin/sh\nexec "%s/python" -m bot "$$@"\n' "$(BIN)" >$(BIN)/countersign && chmod +x $(BIN)/countersign
@@ -82,6 +89,7 @@ lock: $(VENV)/.uv ## resolve the dependencies anew, hashes and no addresses
 	@$(BIN)/$(LOCK) --group dev -o requirements/all.txt
 	@$(BIN)/$(LOCK) -c requirements/all.txt -o requirements/runtime.txt
 	@echo uv | $(BIN)/$(subst pyproject.toml,-,$(LOCK)) -c requirements/all.txt -o requirements/uv.txt
+	@$(BIN)/$(subst pyproject.toml,requirements/idp.in,$(LOCK)) -o requirements/idp.txt
 
 clean: ## remove everything that make has made
 	@rm -rf $(VENV) .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist *.egg-info tests/rigs/node_modules
