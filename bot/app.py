@@ -21,14 +21,13 @@ from bot import migrations, service, service_role
 from bot.agent.routing import RoutingError
 from bot.checkup import Channel, DatabaseRole, Finding, Level, judge_role
 from bot.core import Core, open_core
-from bot.identity.directory import DirectoryFile
+from bot.identity.book import DirectoryBook
 from bot.keys import make_keys
 from bot.messages import ChatUser
-from bot.ports import SurfaceError
+from bot.ports import Directory, PolicyOf, SurfaceError
 from bot.settings import Settings
 from bot.web.workspace import WorkspaceBroken
 from policy.model import Principal, Subject, TenantId, ToolName
-from policy.rules import Policy
 from tools.gateway import Gateway
 from tools.spec import ActionError, Tool
 
@@ -48,8 +47,9 @@ class Operator:
     """The door without a chat, a model or a running queue: what the shell works with."""
 
     gateway: Gateway
-    directory: DirectoryFile
-    policy: Callable[[], Policy]
+    directory: Directory
+    book: DirectoryBook
+    policy: PolicyOf
     catalog: Mapping[ToolName, Tool]
     core: Core
 
@@ -123,7 +123,7 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
     with _sentences():
         _require_migrated(settings)
         with _core(settings) as core:
-            yield Operator(core.gateway, core.directory, core.policy.current, core.catalog, core)
+            yield Operator(core.gateway, core.directory, core.book, core.policy.of, core.catalog, core)
 
 
 async def channel_facts(settings: Settings, destinations: tuple[str, ...]) -> tuple[Channel, ...]:
@@ -133,9 +133,7 @@ async def channel_facts(settings: Settings, destinations: tuple[str, ...]) -> tu
     if settings.slack is None:
         return ()
     with _core(settings) as core:
-        surface = SlackSurface(
-            settings.slack.bot_token.reveal(), directory=core.directory, api_url=settings.slack.api_url
-        )
+        surface = SlackSurface(settings.slack.bot_token.reveal(), book=core.book, api_url=settings.slack.api_url)
         found: list[Channel] = []
         for destination in destinations:
             try:

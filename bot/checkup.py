@@ -139,7 +139,8 @@ def _lacking(settings: Settings) -> Iterator[Finding]:
 
 
 def _people(settings: Settings, policy: Policy, directory: DirectoryFile) -> Iterator[Finding]:
-    unmapped = directory.groups_unmapped(policy.roles.known_groups())
+    known = policy.roles.known_groups()
+    unmapped = sorted({one for tenant in directory.tenants() for one in directory.groups_unmapped(None, tenant, known)})
     if unmapped:
         mend = "Their members get no role by them. Name them in roles.yaml if they should."
         yield Finding(Level.WARNING, "roles.yaml", f"names none of these groups: {', '.join(unmapped)}.", mend)
@@ -169,7 +170,7 @@ def _channel(channel: Channel, roles: set[RoleName], policy: Policy, directory: 
         yield Finding(Level.ERROR, channel.destination, "is shared with another organisation.", mend)
     idle: list[str] = []
     for account in channel.members:
-        person = directory.by_account(account)
+        person = directory.by_account(None, account)
         if person is None or not person.active:
             idle.append(str(account))
         elif not policy.roles.roles_of(person.groups) & roles:
@@ -196,7 +197,7 @@ def _places(policy: Policy) -> Iterator[tuple[RoleName, str]]:
 
 
 def _active(directory: DirectoryFile, tenant: TenantId) -> Iterator[Person]:
-    return (person for person in directory.people(tenant) if person.active)
+    return (person for person in directory.people(None, tenant) if person.active)
 
 
 def _problem(level: Level, file: str, line: int, key: str, what: str, mend: str) -> Finding:

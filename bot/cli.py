@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar, assert_never
 import typer
 
 from audit.faults import spoken
-from bot import cli_audit, cli_data, cli_policy
+from bot import cli_audit, cli_data, cli_keys, cli_policy
 from bot.cli_data import tenant_of as _tenant
 from bot.console import DEMO_HOME, DONE, FOUND, WRONG_USE, AsJson, Demo, Shell, Tenant, answering, settings_of
 from bot.settings import for_demo, read
@@ -47,6 +47,7 @@ app.add_typer(cli_policy.policy_app, name="policy")
 app.add_typer(cli_policy.identity_app, name="identity")
 app.add_typer(cli_data.data_app, name="data")
 app.add_typer(cli_data.doubt_app, name="doubt")
+app.add_typer(cli_keys.app, name="keys")
 
 ScopeWords = Annotated[
     list[str] | None,
@@ -190,7 +191,7 @@ def resume(words: ScopeWords = None, tenant: Tenant = None, demo: Demo = False, 
 
         async def lift(operator: Operator) -> KillReport:
             name = _scope_tenant(shell, operator, scope, tenant)
-            return await operator.gateway.resume(name, _checked(shell, operator, scope, name), _by(scope))
+            return await operator.gateway.resume(name, await _checked(shell, operator, scope, name), _by(scope))
 
         return _show_stops(
             shell, _operate(lift, demo), f"Resumed: {_label(scope)}. What was stopped needs a fresh press."
@@ -217,7 +218,7 @@ def pending(tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) 
 
         async def look(operator: Operator) -> list[HeldView]:
             name = _tenant(shell, operator, tenant)
-            people = operator.directory.people(name)
+            people = await operator.book.people(name)
             asked = [await operator.gateway.asked_by(name, person.subject) for person in people]
             return [view for views in asked for view in views if view.status is ApprovalStatus.PENDING]
 
@@ -267,7 +268,7 @@ def _stop(shell: Shell, scope: Scope | None, reason: str, tenant: str | None, de
             everything = Scope(ScopeKind.ALL)
             return await operator.gateway.kill(None, everything, _by(everything), "", dry_run=True)
         name = _scope_tenant(shell, operator, scope, tenant)
-        return await operator.gateway.kill(name, _checked(shell, operator, scope, name), _by(scope), reason)
+        return await operator.gateway.kill(name, await _checked(shell, operator, scope, name), _by(scope), reason)
 
     return _operate(stop, demo)
 
@@ -277,20 +278,20 @@ def _scope_tenant(shell: Shell, operator: Operator, scope: Scope, wanted: str | 
     return None if scope.kind is ScopeKind.ALL else _tenant(shell, operator, wanted)
 
 
-def _checked(shell: Shell, operator: Operator, scope: Scope, tenant: TenantId | None) -> Scope:
+async def _checked(shell: Shell, operator: Operator, scope: Scope, tenant: TenantId | None) -> Scope:
     """`scope` as the door spells it. A name that names nothing must not look like a stop."""
     match scope.kind:
         case ScopeKind.ALL | ScopeKind.TENANT:
             return scope
         case ScopeKind.TOOL:
-            known = sorted(operator.policy().tools)
+            known = sorted(operator.core.policy.current().tools if tenant is None else operator.policy(tenant).tools)
             if scope.value not in known:
                 shell.fail(
                     f"There is no tool {scope.value}. Nothing was changed. Tools: {', '.join(known)}.", WRONG_USE
                 )
             return Scope(ScopeKind.TOOL, ToolName(scope.value))
         case ScopeKind.USER:
-            people = operator.directory.people(tenant) if tenant is not None else ()
+            people = await operator.book.people(tenant) if tenant is not None else ()
             found: list[Subject] = [one.subject for one in people if scope.value in (one.subject.sub, str(one.subject))]
             if len(found) != 1:
                 shell.fail(f"The directory has nobody with the subject {scope.value}. Nothing was changed.", WRONG_USE)

@@ -38,7 +38,7 @@ def erase(
 
         async def work(operator: Operator) -> tuple[int, int]:
             name = tenant_of(shell, operator, tenant)
-            subject = None if person is None else _subject(shell, operator, name, person)
+            subject = None if person is None else await _subject(shell, operator, name, person)
             return await operator.erase(name, _login(), subject=subject, before=day)
 
         texts, requests = _operate(work, demo)
@@ -129,9 +129,9 @@ def _day(shell: Shell, text: str | None) -> datetime | None:
         shell.fail(f"{text} is no day. Write it like 2026-01-31. Nothing was erased.", WRONG_USE)
 
 
-def _subject(shell: Shell, operator: Operator, tenant: TenantId, text: str) -> Subject:
+async def _subject(shell: Shell, operator: Operator, tenant: TenantId, text: str) -> Subject:
     """A person of the directory, or ``issuer|sub`` of somebody who has left it."""
-    for person in operator.directory.people(tenant):
+    for person in await operator.book.people(tenant):
         if text in (person.subject.sub, str(person.subject)):
             return person.subject
     issuer, bar, sub = text.partition("|")

@@ -73,14 +73,16 @@ def explain(
             except InvalidOperation:
                 shell.fail(f"{amount} is not an amount. Write it like 120.00.", WRONG_USE)
             sums = Sums(value, value, currency)
-        decision = decide(files.current(), principal_of(person, files.roles_of, key), ToolName(tool), sums)
+        policy, name = files.of(person.tenant), ToolName(tool)
+        asker = principal_of(person, policy.roles, key)
+        decision = decide(policy, asker, name, sums)
         answer = _decision(decision)
         if shell.as_json:
             shell.json({"who": person.subject.sub, "tool": tool, **answer})
         else:
             shell.say(f"{person.display_name}, {tool}: {answer['decision']}", "bold")
             shell.say(str(answer["why"]))
-            shell.say(f"\n{derivation(files.current(), principal_of(person, files.roles_of, key), ToolName(tool))}")
+            shell.say(f"\n{derivation(policy, asker, name)}")
         raise typer.Exit(FOUND if isinstance(decision, Denied) else DONE)
 
 
@@ -90,8 +92,8 @@ def list_(tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) ->
     with answering(as_json) as shell:
         files, directory, key = _files(demo)
         names = (TenantId(tenant),) if tenant is not None else directory.tenants()
-        people = [person for name in names for person in directory.people(name)]
-        described = [_described(person, files.current(), key) for person in people]
+        people = [person for name in names for person in directory.people(None, name)]
+        described = [_described(person, files.of(person.tenant), key) for person in people]
         if shell.as_json:
             shell.json(described)
         else:
@@ -105,7 +107,8 @@ def show(who: Who, tenant: Tenant = None, demo: Demo = False, as_json: AsJson = 
     """One person: groups, roles, what they may ask for and what they may approve."""
     with answering(as_json) as shell:
         files, directory, key = _files(demo)
-        found = _described(_person(shell, directory, who, tenant), files.current(), key)
+        person = _person(shell, directory, who, tenant)
+        found = _described(person, files.of(person.tenant), key)
         if shell.as_json:
             shell.json(found)
         else:
@@ -120,7 +123,7 @@ def _files(demo: bool) -> tuple[PolicyFiles, DirectoryFile, PersonKey]:
 def _person(shell: Shell, directory: DirectoryFile, who: str, tenant: str | None) -> Person:
     """The one person `who` names; anything else ends the command."""
     names = (TenantId(tenant),) if tenant is not None else directory.tenants()
-    people = [person for name in names for person in directory.people(name)]
+    people = [person for name in names for person in directory.people(None, name)]
     wanted = who.casefold()
     found = [
         person

@@ -170,7 +170,7 @@ async def _plain(parts: Parts, who: Principal, word: Plain) -> str:
 
 
 def _whoami(parts: Parts, who: Principal) -> str:
-    policy = parts.policy()
+    policy = parts.policy(who.tenant)
     tools = sorted(policy.roles.tools_of(who.roles))
     approves = sorted(
         rule.tool
@@ -247,7 +247,7 @@ async def _kill_or_resume(parts: Parts, who: Principal, command: Command, parsed
     target = parsed.target
     if target is None:
         return HELP
-    scope = _scope(parts, who, command.who, target)
+    scope = await _scope(parts, who, command.who, target)
     if isinstance(scope, str):
         return scope
     found, label = scope
@@ -277,35 +277,34 @@ async def _preview(parts: Parts, who: Principal) -> str:
     )
 
 
-def _scope(parts: Parts, who: Principal, asker: ChatUser, target: Target) -> tuple[Scope, str] | str:
+async def _scope(parts: Parts, who: Principal, asker: ChatUser, target: Target) -> tuple[Scope, str] | str:
     """The scope and what to call it; or a sentence when it names nothing."""
     match target.kind:
         case ScopeKind.ALL | ScopeKind.TENANT:
             return Scope(ScopeKind.TENANT), "everything in this organisation"
         case ScopeKind.TOOL:
             name = ToolName(target.word)
-            if name not in parts.catalog and name not in parts.policy().tools:
+            if name not in parts.catalog and name not in parts.policy(who.tenant).tools:
                 known = ", ".join(sorted(parts.catalog))
                 return f"There is no tool {target.word}. Nothing was changed. The tools are: {known}."
             return Scope(ScopeKind.TOOL, name), f"the tool {name}"
         case ScopeKind.USER:
-            return _person(parts, who, asker, target.word)
+            return await _person(parts, who, asker, target.word)
         case _:
             assert_never(target.kind)
 
 
-def _person(parts: Parts, who: Principal, asker: ChatUser, word: str) -> tuple[Scope, str] | str:
+async def _person(parts: Parts, who: Principal, asker: ChatUser, word: str) -> tuple[Scope, str] | str:
     """The one person `word` names: a chat mention, the directory's subject, or their name."""
     name = word.strip("<>").lstrip("@").partition("|")[0].casefold()
+    people = await parts.book.people(who.tenant)
     found = [
         person
-        for person in parts.directory.people(who.tenant)
+        for person in people
         if name in (person.subject.sub.casefold(), person.display_name.casefold())
         or any(one.surface == asker.surface and one.user.casefold() == name for one in person.accounts)
     ]
-    first = found or [
-        person for person in parts.directory.people(who.tenant) if name in person.display_name.casefold().split()
-    ]
+    first = found or [person for person in people if name in person.display_name.casefold().split()]
     if len(first) != 1:
         why = "Nobody is" if not first else f"{len(first)} people are"
         return f"{why} called {word[:60]}. Nothing was changed; mention the person, or use their name in the directory."

@@ -26,6 +26,7 @@ from bot.agent.offline import Offline
 from bot.agent.routing import Router, Routes
 from bot.agent.spans import NoTrace, Tracing
 from bot.durable import Durable
+from bot.identity.book import DirectoryBook
 from bot.identity.directory import DirectoryError, DirectoryFile
 from bot.identity.people import DirectoryPeople
 from bot.identity.resolve import Resolver
@@ -34,7 +35,7 @@ from bot.keys import Keys, open_keys
 from bot.messages import SurfaceName
 from bot.parts import Parts
 from bot.policy_files import PolicyFiles
-from bot.ports import ChatSurface, Model
+from bot.ports import ChatSurface, Directory, Model
 from bot.retention import Retention
 from bot.settings import ModelAccess, Settings, SmtpSecurity
 from bot.turn import Turn
@@ -74,7 +75,7 @@ class Core:
     writer: Writer
     audit: AuditStore
     policy: PolicyFiles
-    directory: DirectoryFile
+    directory: Directory
     keys: Keys = field(repr=False)
     business: Business
     catalog: Catalog
@@ -83,6 +84,10 @@ class Core:
     people: DirectoryPeople
     gateway: Gateway
     tracing: NoTrace | Observing
+
+    @property
+    def book(self) -> DirectoryBook:
+        return DirectoryBook(self.writer, self.directory)
 
     @property
     def retention(self) -> Retention:
@@ -131,14 +136,14 @@ def open_core(settings: Settings) -> Core:
     replica = uuid.uuid4().hex
     durable = Durable(engine, writer, replica_id=replica, clock=utc_now)
     tokens = CallTokens(keys.tokens)
-    people = DirectoryPeople(directory, policy.roles_of, settings.person_key)
+    people = DirectoryPeople(directory, policy.of, settings.person_key)
     tracing = _tracing(settings)
     tools = catalog(_tool_settings(settings), business)
     gateway = Gateway(
         Door(
             writer=writer,
             audit=audit,
-            policy=policy.current,
+            policy=policy.of,
             catalog=tools,
             outbox=durable,
             resume=durable,
@@ -207,9 +212,9 @@ def parts_of(core: Core, router: Router | Routes, surfaces: Mapping[SurfaceName,
         audit=core.audit,
         gateway=core.gateway,
         durable=core.durable,
-        policy=core.policy.current,
+        policy=core.policy.of,
         directory=core.directory,
-        resolver=Resolver(core.directory, core.policy.roles_of, core.settings.person_key),
+        resolver=Resolver(core.book, core.policy.of, core.settings.person_key),
         people=core.people,
         tokens=core.tokens,
         catalog=core.catalog,

@@ -55,7 +55,7 @@ async def serve_demo(core: Core, port: int | None, ready: Callable[[str], None])
     """
     sock = bind_loopback(port) if port is not None else _free()
     seed_demo(core)
-    people = core.directory.people(TENANT)
+    people = await core.book.people(TENANT)
     workspace = load_workspace(people)
     surface = DemoSurface(ChatLog(core.writer, TENANT), workspace)
     token = secrets.token_urlsafe(24)
@@ -110,7 +110,7 @@ class Data:
     async def waiting(self) -> Mapping[str, int]:
         found: dict[str, int] = {}
         for member in self.workspace.members:
-            person = self.core.directory.by_account(member.account)
+            person = await self.core.book.by_account(member.account)
             if person is None:
                 continue
             who = await self.core.writer.read(partial(self.core.people.current, tenant=TENANT, subject=person.subject))

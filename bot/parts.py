@@ -13,13 +13,13 @@ from audit.writer import Writer
 from bot.agent.loop import Bounds, Price
 from bot.agent.spans import Tracing
 from bot.durable import Durable
+from bot.identity.book import DirectoryBook
 from bot.identity.resolve import Resolver
 from bot.identity.tokens import CallTokens
 from bot.messages import ChatUser, SurfaceName
-from bot.ports import ChatSurface, Directory, Model
+from bot.ports import ChatSurface, Directory, Model, PolicyOf
 from policy.axes import ActionClass
 from policy.model import Principal, RoleName, Subject, TenantId, ToolName
-from policy.rules import Policy
 from tools import killswitch
 from tools.gateway import Gateway
 from tools.killswitch import Target
@@ -38,7 +38,7 @@ class Parts:
     audit: AuditStore
     gateway: Gateway
     durable: Durable
-    policy: Callable[[], Policy]
+    policy: PolicyOf
     directory: Directory
     resolver: Resolver
     people: People
@@ -53,13 +53,17 @@ class Parts:
     bounds: Bounds = field(default_factory=Bounds)
     organisation: str = ""
 
+    @property
+    def book(self) -> DirectoryBook:
+        return DirectoryBook(self.writer, self.directory)
+
     async def person(self, tenant: TenantId, subject: Subject) -> Principal | None:
         """Who they are by the directory at this moment; None: gone."""
         return await self.writer.read(lambda conn: self.people.current(conn, tenant, subject))
 
-    def holds(self, who: Principal, account: ChatUser) -> bool:
+    async def holds(self, who: Principal, account: ChatUser) -> bool:
         """Whether `account` is still `who`'s: what is meant for a person goes to no account that changed hands."""
-        owner = self.directory.by_account(account)
+        owner = await self.book.by_account(account)
         return owner is not None and (owner.tenant, owner.subject) == (who.tenant, who.subject)
 
     async def holders(self, tenant: TenantId, roles: tuple[RoleName, ...]) -> tuple[Principal, ...]:

@@ -7,31 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from policy.model import RoleName
+from policy.model import TenantId
 from policy.rules import Policy, PolicyError, Problem, load
 
 OnReload: TypeAlias = Callable[[Policy | PolicyError], None]
 """Told of every reload: the policy that holds from now on, or why the one before it still does."""
 
 
-def read_policy(folder: Path) -> Policy:
-    """The policy that the YAML files in `folder` state.
+def read_policy(folder: Path, over: Path | None = None) -> Policy:
+    """The policy that the YAML files in `folder` state; a file in `over` stands in for the one of its name.
 
     Raises:
         PolicyError: with every problem of every file.
     """
     files: dict[str, str] = {}
     problems: list[Problem] = []
-    try:
-        paths = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml"))
-    except OSError as error:
-        why = (error.strerror or "unreadable").lower()
-        raise PolicyError([_unread(str(folder), why, "Check COUNTERSIGN_POLICY_DIR and its rights.")]) from error
-    for path in paths:
+    paths = _files(folder, "Check COUNTERSIGN_POLICY_DIR and its rights.")
+    if over is not None:
+        paths |= _files(over, "Check the organisation's `policy` in tenants.yaml and its rights.")
+    for path in paths.values():
         try:
             files[path.name] = path.read_text(encoding="utf-8")
         except UnicodeDecodeError:
@@ -51,37 +50,62 @@ def read_policy(folder: Path) -> Policy:
 class PolicyFiles:
     """The policy as it holds now. Safe to ask from any thread."""
 
-    def __init__(self, folder: Path, on_reload: OnReload | None = None) -> None:
-        """Reads `folder`.
+    def __init__(
+        self, folder: Path, on_reload: OnReload | None = None, over: Mapping[TenantId, Path] | None = None
+    ) -> None:
+        """Reads `folder`, and for each tenant in `over` what its own folder puts in place of it.
 
         Raises:
             PolicyError: the files are no policy; there is nothing to fall back to.
         """
         self._folder = folder
+        self._over = dict(over or {})
         self._on_reload = on_reload
-        self._now = read_policy(folder)
+        self._now, self._own = self._read()
 
     def current(self) -> Policy:
+        """The deployment's policy."""
         return self._now
 
-    def roles_of(self, groups: tuple[str, ...]) -> frozenset[RoleName]:
-        """Implements `bot.ports.RolesOf`."""
-        return self._now.roles.roles_of(groups)
+    def of(self, tenant: TenantId) -> Policy:
+        """Implements `bot.ports.PolicyOf`: the tenant's own policy, or the deployment's."""
+        return self._own.get(tenant, self._now)
 
     def reload(self) -> Policy | PolicyError:
-        """Reads the files again. An error leaves the policy before it in force."""
+        """Reads the files again, all or none. An error leaves the policy before it in force."""
         told: Policy | PolicyError
         try:
-            told = self._now = read_policy(self._folder)
+            self._now, self._own = self._read()
+            told = self._now
         except PolicyError as error:
             told = error
         if self._on_reload is not None:
             self._on_reload(told)
         return told
 
+    def _read(self) -> tuple[Policy, dict[TenantId, Policy]]:
+        own: dict[TenantId, Policy] = {}
+        problems: list[Problem] = []
+        for tenant, folder in self._over.items():
+            try:
+                own[tenant] = read_policy(self._folder, folder)
+            except PolicyError as error:
+                problems += [replace(one, file=f"{tenant}: {one.file}") for one in error.problems]
+        now = read_policy(self._folder)
+        if problems:
+            raise PolicyError(problems)
+        return now, own
+
     def reload_on_sighup(self, loop: asyncio.AbstractEventLoop) -> None:
         """From now on, ``kill -HUP`` reads the files again."""
         loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+
+def _files(folder: Path, mend: str) -> dict[str, Path]:
+    try:
+        return {path.name: path for path in sorted(folder.iterdir()) if path.suffix in (".yaml", ".yml")}
+    except OSError as error:
+        raise PolicyError([_unread(str(folder), (error.strerror or "unreadable").lower(), mend)]) from error
 
 
 def _unread(file: str, why: str, mend: str) -> Problem:

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
+from sqlalchemy.engine import Connection
+
 from bot.cards import Card
 from bot.messages import AskAgain, ChatUser, Command, Incoming, Press, SurfaceName, Thread
-from policy.model import Json, RoleName, Subject, TenantId
+from policy.model import Json, Subject, TenantId
+from policy.rules import Policy
 
 # --- chats ------------------------------------------------------------------------------------------
 
@@ -169,22 +173,50 @@ class Person:
     groups: tuple[str, ...]
     employee_number: str | None
     accounts: tuple[ChatUser, ...]
+    confirmed_at: datetime | None = None
+    """When the IdP last vouched for what is known here. None: a file, which does not age."""
 
 
 class Directory(Protocol):
-    """Who is who. Fails closed: not found is None, never a guess."""
+    """Who is who. Fails closed: not found is None, never a guess.
 
-    def by_account(self, who: ChatUser) -> Person | None: ...
+    `conn` is the caller's transaction: a directory in the database answers as of it, a file does not look at it.
+    """
 
-    def by_subject(self, tenant: TenantId, subject: Subject) -> Person | None: ...
+    def by_account(self, conn: Connection, who: ChatUser) -> Person | None: ...
 
-    def people(self, tenant: TenantId) -> tuple[Person, ...]: ...
+    def by_subject(self, conn: Connection, tenant: TenantId, subject: Subject) -> Person | None: ...
+
+    def people(self, conn: Connection, tenant: TenantId) -> tuple[Person, ...]:
+        """Everybody, active or not."""
+
+    def members(self, conn: Connection, tenant: TenantId, groups: frozenset[str]) -> tuple[Person, ...]:
+        """Active people in any of `groups`."""
+
+    def groups_unmapped(self, conn: Connection, tenant: TenantId, known: frozenset[str]) -> tuple[str, ...]:
+        """Groups that exist but that no role names."""
 
     def tenant_of(self, surface: SurfaceName, team: str) -> TenantId | None:
         """Which tenant a chat team belongs to."""
 
-    def groups_unmapped(self, known: frozenset[str]) -> tuple[str, ...]:
-        """Groups that exist but that no role names."""
+    def tenants(self) -> tuple[TenantId, ...]:
+        """Every tenant that is served here, in alphabetical order."""
+
+
+class Book(Protocol):
+    """The directory, asked on its own: for what is no part of a transaction."""
+
+    async def by_account(self, who: ChatUser) -> Person | None: ...
+
+    async def by_subject(self, tenant: TenantId, subject: Subject) -> Person | None: ...
+
+    async def people(self, tenant: TenantId) -> tuple[Person, ...]: ...
+
+    def tenant_of(self, surface: SurfaceName, team: str) -> TenantId | None: ...
+
+
+PolicyOf: TypeAlias = Callable[[TenantId], Policy]
+"""The policy of a tenant as it is now."""
 
 
 # --- models -----------------------------------------------------------------------------------------
@@ -309,9 +341,3 @@ class Model(Protocol):
         Raises:
             ModelError: rate limits, overload, time-outs after the adapter's own retries; refusals by the API.
         """
-
-
-class RolesOf(Protocol):
-    """Groups -> roles, from roles.yaml as it is now."""
-
-    def __call__(self, groups: tuple[str, ...]) -> frozenset[RoleName]: ...

@@ -155,7 +155,7 @@ class TurnSegments:
         if who is None:
             await self._close(row, segment, None, TurnStatus.FAILED, "gone", None)
             return
-        if not self._parts.holds(who, store.account_of(row)):
+        if not await self._parts.holds(who, store.account_of(row)):
             # The account has been given to somebody else since: what is meant for the author is not for them.
             await self._close(row, segment, who, TurnStatus.FAILED, "unlinked", None)
             return
@@ -196,7 +196,7 @@ class TurnSegments:
         await self._close(scene.row, scene.segment, scene.who, status, result.ending.value, result)
 
     async def _ask_model(self, scene: _Scene, stream: Stream | None, settled: tuple[HeldView, ...]) -> SegmentResult:
-        parts, policy, who = self._parts, self._parts.policy(), scene.who
+        parts, policy, who = self._parts, self._parts.policy(scene.who.tenant), scene.who
         tools = [tool for name, tool in parts.catalog.items() if name in policy.roles.tools_of(who.roles)]
         offered = offers(tools)
         key = Key(scene.tenant, scene.row.session_id, who.subject)
@@ -206,8 +206,8 @@ class TurnSegments:
             system=system_prompt(who, offered, parts.clock().date(), organisation=parts.organisation),
             tools=offered,
             propose=lambda wishes: self._propose(scene, transcript, tools, wishes),
-            guard=self._guard,
-            read=self._read,
+            guard=lambda text: self._guard(who.tenant, text),
+            read=lambda text: self._read(who.tenant, text),
             price=parts.price,
             step=parts.durable.step,
             clock=parts.clock,
@@ -237,7 +237,7 @@ class TurnSegments:
             thread_link=row.thread_link,
             asked=await _asked(transcript, row.turn_id),
             # It stands on the card, where others read it: it passes the guard that the answer passes.
-            prose=self._guard(wishes.prose).text if wishes.prose.strip() else "",
+            prose=self._guard(who.tenant, wishes.prose).text if wishes.prose.strip() else "",
             exposures=wishes.exposures,
             model=wishes.model or None,
             cost_usd=wishes.cost_usd,
@@ -247,7 +247,7 @@ class TurnSegments:
         for wish in wishes.calls:
             tool = names.get(wish.tool, ToolName(wish.tool))
             token = parts.tokens.mint(who, tool, now, jti=wish.call_id)
-            scope = check_call(parts.policy().guardrails, tool, offered)
+            scope = check_call(parts.policy(who.tenant).guardrails, tool, offered)
             away = scope.sentence if scope.stops else None
             proposals.append(Proposal(wish.call_id, tool, wish.arguments, token, away))
         outcomes = await parts.gateway.propose(turn, proposals)
@@ -255,13 +255,13 @@ class TurnSegments:
             await parts.writer.run(lambda conn: store.set_private(conn, scene.tenant, row.turn_id))
         return outcomes
 
-    def _read(self, text: str) -> Guarded:
+    def _read(self, tenant: TenantId, text: str) -> Guarded:
         """What a tool returned, before the model reads it: masked, and known if it tries to steer an agent."""
-        verdict = check_tool_output(self._parts.policy().guardrails, text)
+        verdict = check_tool_output(self._parts.policy(tenant).guardrails, text)
         return Guarded(verdict.sentence if verdict.stops else verdict.text, verdict.rules)
 
-    def _guard(self, text: str) -> Guarded:
-        verdict = check_answer(self._parts.policy().guardrails, text)
+    def _guard(self, tenant: TenantId, text: str) -> Guarded:
+        verdict = check_answer(self._parts.policy(tenant).guardrails, text)
         return Guarded(verdict.sentence if verdict.stops else verdict.text, verdict.rules)
 
     # --- saying and noting --------------------------------------------------------------------------

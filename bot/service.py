@@ -34,7 +34,7 @@ async def serve(core: Core, slack: Slack) -> None:
     from bot.slack.events import SlackEvents
     from bot.slack.surface import SlackSurface
 
-    surface = SlackSurface(slack.bot_token.reveal(), directory=core.directory, api_url=slack.api_url)
+    surface = SlackSurface(slack.bot_token.reveal(), book=core.book, api_url=slack.api_url)
 
     def surfaces(_core: Core) -> Iterable[ChatSurface]:
         return (surface,)

@@ -137,16 +137,16 @@ class Teller:
                 places.append((own, row.team, destination))
                 continue
             for who in await self._parts.holders(view.tenant, view.approver_roles):
-                account = None if who.subject == view.requester else self._account(who, row)
+                account = None if who.subject == view.requester else await self._account(who, row)
                 if account is not None:
                     places.append((self._parts.surfaces[account.surface], account.team, f"dm:{account.user}"))
         if not places:
             raise Later("no approver has a chat account that can be reached")
         return places
 
-    def _account(self, who: Principal, row: TurnRow) -> ChatUser | None:
+    async def _account(self, who: Principal, row: TurnRow) -> ChatUser | None:
         """The account of `who` in the requester's chat; else in any chat that is connected."""
-        person = self._parts.directory.by_subject(who.tenant, who.subject)
+        person = await self._parts.book.by_subject(who.tenant, who.subject)
         accounts = [] if person is None else [one for one in person.accounts if one.surface in self._parts.surfaces]
         near = [one for one in accounts if (one.surface, one.team) == (row.surface, row.team)]
         return next(iter(near or accounts), None)
@@ -222,11 +222,11 @@ class Teller:
 
     async def _ask_requester(self, view: HeldView, press_id: str) -> None:
         row = await self._turn(view)
-        press = await self._parts.writer.read(lambda conn: approvals.press(conn, view.tenant, press_id))
-        if row is None or press is None:
+        asked = await self._parts.gateway.question(view.tenant, view.held_id, press_id)
+        if row is None or asked is None:
             return
         key = "question:" + hashlib.sha256(press_id.encode()).hexdigest()[:16]
-        await self._say_once(row, view, key, card_text.question(view, press.by_name, press.text))
+        await self._say_once(row, view, key, card_text.question(view, asked.by, asked.text))
 
     async def _remind(self, view: HeldView) -> None:
         if not _pending(view):
@@ -243,7 +243,7 @@ class Teller:
         have = {copy.destination for copy in await self._copies(view.tenant, view.card_id)}
         faults: list[SurfaceError] = []
         for who in await self._parts.holders(view.tenant, (ADMIN,)):
-            account = self._account(who, row)
+            account = await self._account(who, row)
             place = "" if account is None else f"dm:{account.user}"
             if account is not None and place not in have:
                 fault = await self._post(self._parts.surfaces[account.surface], account.team, place, view, card)
@@ -286,7 +286,7 @@ class Teller:
         if surface is None or await self._told(view, what):
             return
         requester = await self._parts.person(view.tenant, view.requester)
-        if requester is None or not self._parts.holds(requester, store.account_of(row)):
+        if requester is None or not await self._parts.holds(requester, store.account_of(row)):
             return  # they are gone, or the account is somebody else's now
         thread = store.thread_of(row)
         try:

@@ -103,7 +103,7 @@ class Turn:
         if message.text.split(maxsplit=1)[:1] == [COMMAND_WORD]:
             return await self._command_as_message(message, keys)
         link = await self._link(surface, message.thread)
-        policy, now = self.parts.policy(), self.parts.clock()
+        policy, now = self.parts.policy(who.tenant), self.parts.clock()
         verdict = check_message(policy.guardrails, message.text)
         intake = await self.parts.writer.run(lambda conn: self._intake(conn, policy, who, message, verdict, link, now))
         match intake:
@@ -333,7 +333,7 @@ class Turn:
     async def on_account_changed(self, who: ChatUser, standing: Standing) -> None:
         """Noted only: every decision asks the chat for the standing anew (invariant 9 goes by the directory)."""
         tenant = self.parts.directory.tenant_of(who.surface, who.team)
-        person = self.parts.directory.by_account(who)
+        person = await self.parts.book.by_account(who)
         event = Event(
             Kind.ACCOUNT_CHANGED,
             tenant,

@@ -79,7 +79,7 @@ def tasks_of_the_demo() -> tuple[Task, ...]:
         TasksBroken: with everything that is wrong.
     """
     directory = DirectoryFile(for_demo({}, default_policy_dir()).directory)
-    return load(tuple(_policy().tools), [person.subject.sub for person in directory.people(TENANT)])
+    return load(tuple(_policy().tools), [person.subject.sub for person in directory.people(None, TENANT)])
 
 
 def _wanted(shell: Shell, names: list[str] | None) -> tuple[Task, ...]:

@@ -81,11 +81,11 @@ class House:
 
     async def requests(self, user: str) -> tuple[HeldView, ...]:
         """What `user` asked for and somebody has to countersign, oldest first."""
-        found = await self.core.gateway.asked_by(TENANT, self.subject(user))
+        found = await self.core.gateway.asked_by(TENANT, await self.subject(user))
         return tuple(sorted(found, key=lambda view: (view.created_at, view.held_id)))
 
-    def subject(self, user: str) -> Subject:
-        person = self.core.directory.by_account(account(user))
+    async def subject(self, user: str) -> Subject:
+        person = await self.core.book.by_account(account(user))
         if person is None:
             raise NotQuiet(f"{user} is not in the demo's directory.")
         return person.subject

@@ -29,6 +29,11 @@ class Roles:
         held = frozenset(groups)
         return frozenset(role.name for role in self.by_name.values() if role.groups & held)
 
+    def groups_of(self, roles: Iterable[RoleName]) -> frozenset[str]:
+        """Groups whose members hold any of `roles`."""
+        known = (self.by_name.get(role) for role in roles)
+        return frozenset(group for role in known if role is not None for group in role.groups)
+
     def tools_of(self, roles: Iterable[RoleName]) -> frozenset[ToolName]:
         """Tools that any of `roles` may ask for. Roles the file does not know grant nothing."""
         known = (self.by_name.get(role) for role in roles)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from audit.store import AuditStore
 from audit.writer import Writer
-from policy.model import ToolName
+from policy.model import TenantId, ToolName
 from policy.rules import Policy
 from tools.integrity import MacKey
 from tools.ports import Observer, Outbox, People, Resume, TokenVerifier
@@ -35,8 +35,8 @@ class Door:
 
     writer: Writer
     audit: AuditStore
-    policy: Callable[[], Policy]
-    """The policy as it is now; a reload between two calls applies to the second."""
+    policy: Callable[[TenantId], Policy]
+    """A tenant's policy as it is now; a reload between two calls applies to the second."""
     catalog: Mapping[ToolName, Tool]
     outbox: Outbox
     resume: Resume

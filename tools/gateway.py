@@ -68,7 +68,7 @@ class Gateway(Desk):
         Outcomes come in the order of `proposals`. Proposing the same call again (same `call_id`) changes nothing.
         Never raises for what a model or a provider did.
         """
-        policy, now = self._door.policy(), self._door.clock()
+        policy, now = self._door.policy(turn.tenant), self._door.clock()
         outcomes: dict[str, Outcome] = {}
         to_hold: list[ToHold] = []
         for proposal in proposals:
@@ -151,7 +151,7 @@ class Gateway(Desk):
         self, turn: TurnContext, batch: Sequence[ToHold], refused: frozenset[ToolName]
     ) -> Sequence[Outcome]:
         """`refused`: tools of the same answer whose calls were turned away; what announces them is not held."""
-        door, policy, now = self._door, self._door.policy(), self._door.clock()
+        door, policy, now = self._door, self._door.policy(turn.tenant), self._door.clock()
 
         def unit(conn: Connection) -> list[Held | Blocked]:
             outcomes, events = holding.hold(conn, door, policy, turn, batch, refused, now)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from sqlalchemy.engine import Connection
 
 from audit.event import Kind
-from tools import effects, evidence, holding
+from tools import effects, evidence, holding, turnstile
 from tools.admission import Admitted
 from tools.door import Door
 from tools.effects import Taken
@@ -27,8 +27,11 @@ def begin(conn: Connection, door: Door, turn: TurnContext, admitted: Admitted) -
     call_id, arguments = admitted.call_id, admitted.arguments
     if tool.redo is not Redo.READ_ONLY and (found := effects.read(conn, turn.tenant, call_id)) is not None:
         return Taken(found)
-    problem = holding.stop_problem(conn, who, tool.name, now) or holding.rate_problem(
-        conn, door.policy(), who, tool.name, now
+    turnstile.together(conn, turn.tenant)
+    problem = (
+        holding.stop_problem(conn, who, tool.name, now)
+        or holding.left_problem(conn, door, who, tool.name)
+        or holding.rate_problem(conn, door.policy(who.tenant), who, tool.name, now)
     )
     if problem is not None:
         reason, sentence = problem

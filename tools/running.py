@@ -15,7 +15,7 @@ from audit.event import Kind
 from policy.approval import ApprovalStatus
 from policy.decide import decide
 from policy.model import Denied, Principal, RoleName, Subject, TenantId, ToolName
-from tools import approvals, asking, effects, evidence, holding, killswitch, limits, settling, signing
+from tools import approvals, asking, effects, evidence, holding, killswitch, limits, settling, signing, turnstile
 from tools.admission import schema_problem
 from tools.approvals import HeldCall
 from tools.door import Door
@@ -124,6 +124,7 @@ def claim(conn: Connection, door: Door, seen: HeldCall, prepared: Prepared, *, l
     `last`: what would be `Again` voids the call.
     """
     tenant, now = TenantId(seen.tenant), door.clock()
+    turnstile.together(conn, tenant)
     killswitch.lock(conn, tenant)
     row = approvals.read(conn, tenant, seen.held_id, lock=True)
     if row is None or not is_due(row, seen.revision):
@@ -174,7 +175,7 @@ def _doubt(work: Ledger, row: HeldCall, why: str, cause: str) -> Stay:
         "This had been begun when the service stopped, and nobody can tell whether it happened. It was not tried "
         f"again: {why.replace('Nothing was done; ', '').replace(', so nothing was done', '')}"
     )
-    effects.finish(work.conn, TenantId(row.tenant), row.held_id, EffectState.IN_DOUBT, work.now, None, sentence)
+    effects.finish(work.conn, TenantId(row.tenant), row.held_id, EffectState.IN_DOUBT, work.now, None, None)
     settling.finished(work, row, EffectState.IN_DOUBT, sentence, detail={"cause": cause})
     return Stay()
 
@@ -224,7 +225,7 @@ def _not_entitled(work: Ledger, row: HeldCall, tool: ToolName) -> Drift | None:
     asker = door.people.current(conn, tenant, approvals.requester(row))
     if asker is None:
         return Drift(f"{row.requester_name} is no longer with us, so nothing was done.", "requester_gone")
-    if isinstance(decide(door.policy(), asker, tool, None), Denied):
+    if isinstance(decide(door.policy(asker.tenant), asker, tool, None), Denied):
         return Drift(f"{row.requester_name} may no longer ask for this, so nothing was done.", "not_entitled")
     keys: set[str] = set()
     wanted = frozenset(RoleName(role) for role in approvals.roles(row))
@@ -289,7 +290,7 @@ def record(
     if row is None:
         return
     state, sentence, reference = _ending(ended)
-    if not effects.finish(conn, tenant, row.held_id, state, now, reference, sentence, attempt=attempt):
+    if not effects.finish(conn, tenant, row.held_id, state, now, reference, None, attempt=attempt):
         return
     work = Ledger(conn, door, now)
     settling.finished(work, row, state, sentence, reference=reference, latency_ms=latency_ms)
@@ -343,9 +344,9 @@ def settle_doubt(conn: Connection, door: Door, tenant: TenantId, held_id: str, b
     if row is None or row.effect != EffectState.IN_DOUBT.value:
         raise LookupError(f"{held_id} is not in doubt. `countersign pending` lists what is.")
     state = EffectState.DONE if done else EffectState.FAILED
-    sentence = f"{by} looked: it {'happened' if done else 'did not happen'}. {note}".strip()
-    effects.finish(conn, tenant, held_id, state, door.clock(), None, sentence)
+    found = f"{by} looked: it {'happened' if done else 'did not happen'}."
+    effects.finish(conn, tenant, held_id, state, door.clock(), None, None)
     work = Ledger(conn, door, door.clock())
     work.log(Kind.TOOL_RESOLVED, state.value, row, by=by, detail={"note": evidence.text_trace(note)})
-    settling.finished(work, row, state, sentence, by=by)
+    settling.finished(work, row, state, f"{found} {note}".strip(), by=by, logged=found)
     work.commit_events()

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias
 
+from sqlalchemy.engine import Connection
+
 from bot.messages import ChatUser, SurfaceName
 from bot.ports import Person
 from policy.document import Field, Findings, Problem, meant, parse
@@ -59,15 +61,19 @@ class DirectoryFile:
         self._seen = _fingerprint(path)
         self._now = _read(path)
 
-    def by_account(self, who: ChatUser) -> Person | None:
+    def by_account(self, conn: Connection | None, who: ChatUser) -> Person | None:
         return self._current().by_account.get(who)
 
-    def by_subject(self, tenant: TenantId, subject: Subject) -> Person | None:
+    def by_subject(self, conn: Connection | None, tenant: TenantId, subject: Subject) -> Person | None:
         person = self._current().by_subject.get(subject)
         return person if person is not None and person.tenant == tenant else None
 
-    def people(self, tenant: TenantId) -> tuple[Person, ...]:
+    def people(self, conn: Connection | None, tenant: TenantId) -> tuple[Person, ...]:
         return tuple(person for person in self._current().people if person.tenant == tenant)
+
+    def members(self, conn: Connection | None, tenant: TenantId, groups: frozenset[str]) -> tuple[Person, ...]:
+        everybody = self.people(conn, tenant)
+        return tuple(person for person in everybody if person.active and not groups.isdisjoint(person.groups))
 
     def tenants(self) -> tuple[TenantId, ...]:
         """Every tenant that has a chat team or a person, in alphabetical order."""
@@ -77,8 +83,8 @@ class DirectoryFile:
     def tenant_of(self, surface: SurfaceName, team: str) -> TenantId | None:
         return self._current().teams.get((surface, team))
 
-    def groups_unmapped(self, known: frozenset[str]) -> tuple[str, ...]:
-        groups = {group for person in self._current().people for group in person.groups}
+    def groups_unmapped(self, conn: Connection | None, tenant: TenantId, known: frozenset[str]) -> tuple[str, ...]:
+        groups = {group for person in self.people(conn, tenant) for group in person.groups}
         return tuple(sorted(groups - known))
 
     def _current(self) -> People:

@@ -9,18 +9,19 @@ from typing import assert_never
 
 from sqlalchemy.engine import Connection
 
-from bot.ports import Directory, Person, RolesOf
+from bot.ports import Directory, Person, PolicyOf
 from bot.settings import PersonKey
 from policy.model import Principal, RoleName, Subject, TenantId
+from policy.roles import Roles
 
 
-def principal_of(person: Person, roles_of: RolesOf, key: PersonKey) -> Principal:
+def principal_of(person: Person, roles: Roles, key: PersonKey) -> Principal:
     """`person` as the door sees them. Says nothing about `person.active`: the caller has looked."""
     return Principal(
         tenant=person.tenant,
         subject=person.subject,
         display_name=person.display_name,
-        roles=roles_of(person.groups),
+        roles=roles.roles_of(person.groups),
         person_key=person_key(person, key),
         email=person.email,
     )
@@ -41,20 +42,19 @@ def person_key(person: Person, key: PersonKey) -> str | None:
 class DirectoryPeople:
     """Who holds which roles, from the directory and roles.yaml as they are at the moment of asking."""
 
-    def __init__(self, directory: Directory, roles_of: RolesOf, key: PersonKey) -> None:
+    def __init__(self, directory: Directory, policy: PolicyOf, key: PersonKey) -> None:
         self._directory = directory
-        self._roles_of = roles_of
+        self._policy = policy
         self._key = key
 
     def current(self, conn: Connection, tenant: TenantId, subject: Subject) -> Principal | None:
         """`conn` is the deciding transaction: a directory in the database reads through it, a file does not."""
-        person = self._directory.by_subject(tenant, subject)
+        person = self._directory.by_subject(conn, tenant, subject)
         if person is None or not person.active:
             return None
-        return principal_of(person, self._roles_of, self._key)
+        return principal_of(person, self._policy(tenant).roles, self._key)
 
     def holders(self, conn: Connection, tenant: TenantId, roles: tuple[RoleName, ...]) -> tuple[Principal, ...]:
-        wanted = frozenset(roles)
-        active = (person for person in self._directory.people(tenant) if person.active)
-        principals = (principal_of(person, self._roles_of, self._key) for person in active)
-        return tuple(who for who in principals if who.roles & wanted)
+        known = self._policy(tenant).roles
+        wanted = self._directory.members(conn, tenant, known.groups_of(roles))
+        return tuple(principal_of(person, known, self._key) for person in wanted)

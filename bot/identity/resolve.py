@@ -12,7 +12,7 @@ from typing import TypeAlias, assert_never
 
 from bot.identity.people import principal_of
 from bot.messages import ChatUser
-from bot.ports import ChatSurface, Directory, RolesOf, Standing, SurfaceError
+from bot.ports import Book, ChatSurface, PolicyOf, Standing, SurfaceError
 from bot.settings import PersonKey
 from policy.model import Principal, Subject, TenantId
 
@@ -48,14 +48,14 @@ Resolved: TypeAlias = Principal | Refusal
 
 
 class Resolver:
-    def __init__(self, directory: Directory, roles_of: RolesOf, key: PersonKey) -> None:
-        self._directory = directory
-        self._roles_of = roles_of
+    def __init__(self, book: Book, policy: PolicyOf, key: PersonKey) -> None:
+        self._book = book
+        self._policy = policy
         self._key = key
 
     async def resolve(self, who: ChatUser, surface: ChatSurface) -> Resolved:
         """Who `who` is at this moment. Never raises for what a chat or a person did."""
-        tenant = self._directory.tenant_of(who.surface, who.team)
+        tenant = self._book.tenant_of(who.surface, who.team)
         if tenant is None or who.surface != surface.name:
             return Refusal(
                 RefusalReason.NO_TENANT,
@@ -67,10 +67,10 @@ class Resolver:
         except SurfaceError:
             standing = Standing.UNKNOWN
         refusal = _judge(standing, tenant)
-        return refusal if refusal is not None else self._person(who, tenant)
+        return refusal if refusal is not None else await self._person(who, tenant)
 
-    def _person(self, who: ChatUser, tenant: TenantId) -> Resolved:
-        person = self._directory.by_account(who)
+    async def _person(self, who: ChatUser, tenant: TenantId) -> Resolved:
+        person = await self._book.by_account(who)
         if person is None or person.tenant != tenant:
             return Refusal(
                 RefusalReason.UNKNOWN_PERSON,
@@ -86,7 +86,7 @@ class Resolver:
                 tenant,
                 person.subject,
             )
-        principal = principal_of(person, self._roles_of, self._key)
+        principal = principal_of(person, self._policy(tenant).roles, self._key)
         if not principal.roles:
             return Refusal(
                 RefusalReason.NO_ROLES,

@@ -242,6 +242,9 @@ class SealedGrant(SQLModel, table=True):
     generation: int
     token_sha256: str
     """Of the refresh token now in use; an older one that comes back means it was stolen."""
+    lease: str | None = None
+    """Who is asking the IdP with it at this moment: a refresh token is used by one at a time."""
+    lease_until: datetime | None = Field(default=None, sa_type=UtcDateTime)
     created_at: datetime = Field(sa_type=UtcDateTime)
     changed_at: datetime = Field(sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -27,6 +27,7 @@ def metadata() -> MetaData:
     # ruff: noqa: F401
     import audit.tables
     import bot.agent.transcript
+    import bot.identity.tables
     import bot.store
     import bot.web.tables
     import tools.approvals

@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from bot.cards import Card
 from bot.messages import ChatUser, Room, SurfaceName, Thread
-from bot.ports import Ask, Directory, Home, Posted, Standing, SurfaceError
+from bot.ports import Ask, Book, Home, Posted, Standing, SurfaceError
 from bot.slack.blocks import Drawing, Sheet, answer, draw
 from bot.slack.calls import Calls, Refused, web_client
 from bot.slack.deliveries import SLACK
@@ -57,14 +57,14 @@ class SlackSurface:
         self,
         bot_token: str,
         *,
-        directory: Directory,
+        book: Book,
         api_url: str | None = None,
         stream_every_s: float = 1.0,
         timeout_s: int = 10,
     ) -> None:
         self.calls = Calls(web_client(bot_token, api_url, timeout_s=timeout_s))
         self.api_url = api_url
-        self._directory = directory
+        self._book = book
         self._every_s = stream_every_s
         self._lacks = Lacks()
         self._workspace: Workspace | None = None
@@ -145,7 +145,7 @@ class SlackSurface:
         """Posts the card; what does not fit follows in its thread, and only then the buttons appear."""
         await self._ours(team)
         channel = await self._channel(destination)
-        mentioned = self._mentioned(team, card)
+        mentioned = await self._mentioned(team, card)
         whole = draw(card, mentioned)
         first = draw(card, mentioned, buttons=False) if whole.pages or len(whole.sheets) > 1 else whole
         sent: list[str] = []
@@ -167,7 +167,7 @@ class SlackSurface:
         key = (posted.channel, posted.message_id)
         lock = self._drawing.setdefault(key, asyncio.Lock())
         async with lock:  # in the order in which the updates were asked for
-            await self._redraw(posted.channel, posted.message_id, draw(card, self._mentioned(posted.team, card)))
+            await self._redraw(posted.channel, posted.message_id, draw(card, await self._mentioned(posted.team, card)))
 
     async def _redraw(self, channel: str, message_id: str, drawing: Drawing, *, patience_s: float = 0) -> None:
         for ts, sheet in zip(message_id.split("+"), drawing.sheets, strict=False):
@@ -181,15 +181,15 @@ class SlackSurface:
             except SurfaceError as error:
                 log.warning("Part of a card that could not be posted whole stays behind: %s", error)
 
-    def _mentioned(self, team: str, card: Card) -> tuple[str, ...]:
+    async def _mentioned(self, team: str, card: Card) -> tuple[str, ...]:
         """The Slack accounts, in this workspace, of the people the card is for."""
-        tenant = self._directory.tenant_of(SLACK, team)
+        tenant = self._book.tenant_of(SLACK, team)
         if tenant is None:
             return ()
         found: list[str] = []
         for mention in card.mention:
             issuer, _, sub = mention.partition("|")
-            person = self._directory.by_subject(tenant, Subject(issuer, sub))
+            person = await self._book.by_subject(tenant, Subject(issuer, sub))
             accounts = person.accounts if person is not None else ()
             found += [account.user for account in accounts if account.surface == SLACK and account.team == team]
         return tuple(found)

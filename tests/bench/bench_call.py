@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from policy.guardrails import check_message
-from policy.model import ToolName
+from policy.model import TenantId, ToolName
 from tests.bench.bench_audit import Figure, event, figure, fsync_p50, line, postgres
 from tests.kit.door import DEMO, House, open_house
 from tools.held import Executed
@@ -40,7 +40,7 @@ class Nothing:
 
 
 async def one(house: House, turn_id: str) -> None:
-    check_message(house.door.policy().guardrails, MESSAGE)
+    check_message(house.door.policy(TenantId("demo")).guardrails, MESSAGE)
     proposal = house.proposal("dana", READ, {"kind": "order", "key": "1042"})
     (outcome,) = await house.gateway.propose(house.turn("dana", turn_id=turn_id), [proposal])
     if not isinstance(outcome, Executed):

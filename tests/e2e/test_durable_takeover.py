@@ -131,7 +131,7 @@ async def test_killed_between_effect_and_record_the_provider_has_one_refund(data
 
 async def _held(product: Product) -> HeldView:
     """The refund as the database has it: the other process posts the card."""
-    who = product.parts.directory.people(DEMO)[0].subject
+    who = (await product.parts.book.people(DEMO))[0].subject
     deadline = time.monotonic() + 40
     while True:
         found = [view for view in await product.parts.gateway.asked_by(DEMO, who) if view.tool == "refund.issue"]

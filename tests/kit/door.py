@@ -27,7 +27,7 @@ from bot.identity.people import DirectoryPeople
 from bot.identity.tokens import CallTokens
 from bot.settings import PersonKey
 from policy.approval import Verb
-from policy.model import Json, Principal, RoleName, Subject, TenantId, ToolName
+from policy.model import Json, Principal, Subject, TenantId, ToolName
 from policy.pii import redact
 from policy.rules import FILE_NAMES, Policy, load
 from tools.business import Business, open_business
@@ -335,8 +335,8 @@ def open_house(
     texts = {name: (ROOT / "policy" / name).read_text() for name in FILE_NAMES}
     policies = [load(texts)]
 
-    def roles_of(groups: tuple[str, ...]) -> frozenset[RoleName]:
-        return policies[-1].roles.roles_of(groups)
+    def policy(_tenant: TenantId) -> Policy:
+        return policies[-1]
 
     mac, key = secrets or (b"k" * 32, Ed25519PrivateKey.from_private_bytes(b"s" * 32))
     tokens = CallTokens(key)
@@ -344,12 +344,12 @@ def open_house(
     door = Door(
         writer=writer,
         audit=AuditStore(redact),
-        policy=lambda: policies[-1],
+        policy=policy,
         catalog=tools,
         outbox=queue,
         resume=queue,
         tokens=tokens,
-        people=DirectoryPeople(directory, roles_of, person_key),
+        people=DirectoryPeople(directory, policy, person_key),
         observer=Deaf(),
         mac=MacKey(mac),
         clock=clock,

@@ -25,6 +25,7 @@ from bot import migrations
 from bot.agent.spans import NoTrace
 from bot.cards import Item
 from bot.durable import Durable
+from bot.identity.book import DirectoryBook
 from bot.identity.directory import DirectoryFile
 from bot.identity.people import DirectoryPeople
 from bot.identity.resolve import Resolver
@@ -40,7 +41,7 @@ from bot.settings import PersonKey
 from bot.turn import Turn
 from policy.approval import Verb
 from policy.axes import ActionClass
-from policy.model import RoleName, TenantId
+from policy.model import TenantId
 from policy.pii import redact
 from policy.rules import FILE_NAMES, Policy, load
 from tests.kit.scripted import RecordedChat, Script, ScriptedModel
@@ -182,10 +183,10 @@ def build(
     seed(business, DEMO, clock())
     directory = DirectoryFile(ROOT / "bot" / "web" / "demo" / "directory.yaml")
 
-    def roles_of(groups: tuple[str, ...]) -> frozenset[RoleName]:
-        return policies[0].roles.roles_of(groups)
+    def policy(_tenant: TenantId) -> Policy:
+        return policies[0]
 
-    people = DirectoryPeople(directory, roles_of, PersonKey.EMPLOYEE_NUMBER)
+    people = DirectoryPeople(directory, policy, PersonKey.EMPLOYEE_NUMBER)
     tokens = CallTokens(Ed25519PrivateKey.from_private_bytes(b"k" * 32))
     durable = Durable(engine, writer, replica_id=replica_id, clock=clock, **timing)
     tools = catalog(ToolSettings(), business)
@@ -193,7 +194,7 @@ def build(
     door = Door(
         writer=writer,
         audit=store,
-        policy=lambda: policies[0],
+        policy=policy,
         catalog=tools,
         outbox=durable,
         resume=durable,
@@ -215,9 +216,9 @@ def build(
         audit=store,
         gateway=Gateway(door),
         durable=durable,
-        policy=lambda: policies[0],
+        policy=policy,
         directory=directory,
-        resolver=Resolver(directory, roles_of, PersonKey.EMPLOYEE_NUMBER),
+        resolver=Resolver(DirectoryBook(writer, directory), policy, PersonKey.EMPLOYEE_NUMBER),
         people=people,
         tokens=tokens,
         catalog=tools,

@@ -31,26 +31,23 @@ def person(user: str) -> ChatUser:
 
 
 class People:
-    """A `bot.ports.Directory` of the people in local-slack; the subject is the Slack user id."""
+    """A `bot.ports.Book` of the people in local-slack; the subject is the Slack user id."""
 
-    def by_account(self, who: ChatUser) -> Person | None:
-        return self.by_subject(TenantId("demo"), Subject(ISSUER, who.user)) if who.team == TEAM else None
+    async def by_account(self, who: ChatUser) -> Person | None:
+        return await self.by_subject(TenantId("demo"), Subject(ISSUER, who.user)) if who.team == TEAM else None
 
-    def by_subject(self, tenant: TenantId, subject: Subject) -> Person | None:
+    async def by_subject(self, tenant: TenantId, subject: Subject) -> Person | None:
         name = PEOPLE.get(subject.sub)
         if name is None:
             return None
         return Person(tenant, subject, name, None, True, (), None, (person(subject.sub),))
 
-    def people(self, tenant: TenantId) -> tuple[Person, ...]:
-        found = (self.by_subject(tenant, Subject(ISSUER, user)) for user in PEOPLE)
+    async def people(self, tenant: TenantId) -> tuple[Person, ...]:
+        found = [await self.by_subject(tenant, Subject(ISSUER, user)) for user in PEOPLE]
         return tuple(one for one in found if one is not None)
 
     def tenant_of(self, surface: SurfaceName, team: str) -> TenantId | None:
         return TenantId("demo") if (surface, team) == (SLACK, TEAM) else None
-
-    def groups_unmapped(self, known: frozenset[str]) -> tuple[str, ...]:
-        return ()
 
 
 @dataclass
@@ -135,7 +132,7 @@ async def slack_house(mode: str, folder: Path, *, streaming: bool = False) -> As
             LocalSlack.start(mode, folder, url) as slack,
             SlackProxy(slack, streaming=streaming).serve() as proxy,
         ):
-            surface = SlackSurface(BOT_TOKEN, directory=People(), api_url=proxy.api_url, stream_every_s=0, timeout_s=1)
+            surface = SlackSurface(BOT_TOKEN, book=People(), api_url=proxy.api_url, stream_every_s=0, timeout_s=1)
             service = RecordingService(surface)
             secrets = {"signing_secret": SIGNING_SECRET} if url else {"app_token": APP_TOKEN}
             events = SlackEvents(service, surface, **secrets)

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from audit.writer import Writer, make_engine
 from bot.cards import Card
+from bot.identity.book import DirectoryBook
 from bot.identity.directory import DirectoryFile
 from bot.identity.resolve import Refusal, RefusalReason, Resolver
 from bot.messages import ChatUser, SurfaceName, Thread
+from bot.policy_files import read_policy
 from bot.ports import Ask, Home, Posted, Standing, Stream, SurfaceError
-from bot.settings import PersonKey
-from policy.model import Principal, RoleName
+from bot.settings import PersonKey, default_policy_dir
+from policy.model import Principal, RoleName, TenantId
+from policy.roles import Role, Roles
+from policy.rules import Policy
 
 SLACK = SurfaceName("slack")
+AGENT = RoleName("support_agent")
 DIRECTORY = """\
 issuer: urn:d
 tenants:
@@ -66,10 +74,6 @@ class Chat:
     async def show_home(self, who: ChatUser, home: Home) -> None: ...
 
 
-def roles_of(groups: tuple[str, ...]) -> frozenset[RoleName]:
-    return frozenset({RoleName("support_agent")}) if "support" in groups else frozenset()
-
-
 @pytest.fixture
 def directory_file(tmp_path: Path) -> Path:
     path = tmp_path / "directory.yaml"
@@ -77,9 +81,18 @@ def directory_file(tmp_path: Path) -> Path:
     return path
 
 
+def policy(_tenant: TenantId) -> Policy:
+    roles = Roles({AGENT: Role(AGENT, frozenset({"support"}), frozenset())})
+    return replace(read_policy(default_policy_dir()), roles=roles)
+
+
 @pytest.fixture
-def resolver(directory_file: Path) -> Resolver:
-    return Resolver(DirectoryFile(directory_file), roles_of, PersonKey.SUBJECT)
+def resolver(directory_file: Path, sqlite_url: str) -> Iterator[Resolver]:
+    engine = make_engine(sqlite_url)
+    writer = Writer(engine)
+    yield Resolver(DirectoryBook(writer, DirectoryFile(directory_file)), policy, PersonKey.SUBJECT)
+    writer.close()
+    engine.dispose()
 
 
 def account(user: str, team: str = "T1", surface: str = "slack") -> ChatUser:

@@ -15,7 +15,7 @@ from tools import mcp
 
 def server_for(house: House, sub: str) -> Server[Any]:
     who = house.who(sub)
-    allowed = house.door.policy().roles.tools_of(who.roles)
+    allowed = house.door.policy(who.tenant).roles.tools_of(who.roles)
     offered = tuple(tool for name, tool in house.tools.items() if name in allowed)
 
     def token(tool: ToolName, call_id: str) -> str:

@@ -45,7 +45,7 @@ def directory(tmp_path: Path, text: str = GOOD) -> tuple[DirectoryFile, Path, li
 
 def test_finds_people_by_account_and_subject(tmp_path: Path) -> None:
     people, _, _ = directory(tmp_path)
-    dana = people.by_account(ChatUser(SLACK, "T1", "U1"))
+    dana = people.by_account(None, ChatUser(SLACK, "T1", "U1"))
     assert dana is not None
     assert (dana.display_name, dana.groups, dana.employee_number, dana.active) == (
         "Dana Reyes",
@@ -53,24 +53,24 @@ def test_finds_people_by_account_and_subject(tmp_path: Path) -> None:
         "1001",
         True,
     )
-    assert people.by_subject(TenantId("acme"), DANA) == dana
+    assert people.by_subject(None, TenantId("acme"), DANA) == dana
     assert people.tenant_of(SLACK, "T2") == "globex"
-    assert [person.active for person in people.people(TenantId("globex"))] == [False]
+    assert [person.active for person in people.people(None, TenantId("globex"))] == [False]
     assert people.tenants() == ("acme", "globex")
-    assert people.groups_unmapped(frozenset({"support"})) == ("everyone",)
+    assert people.groups_unmapped(None, TenantId("acme"), frozenset({"support"})) == ("everyone",)
 
 
 @pytest.mark.parametrize("who", [("T2", "U1"), ("T1", "U2"), ("T1", "u1"), ("", "")])
 def test_nobody_is_guessed(tmp_path: Path, who: tuple[str, str]) -> None:
     people, _, _ = directory(tmp_path)
-    assert people.by_account(ChatUser(SLACK, *who)) is None
-    assert people.by_account(ChatUser(SurfaceName("teams"), "T1", "U1")) is None
+    assert people.by_account(None, ChatUser(SLACK, *who)) is None
+    assert people.by_account(None, ChatUser(SurfaceName("teams"), "T1", "U1")) is None
 
 
 def test_a_subject_of_another_tenant_is_not_found(tmp_path: Path) -> None:
     people, _, _ = directory(tmp_path)
-    assert people.by_subject(TenantId("globex"), DANA) is None
-    assert people.by_subject(TenantId("acme"), Subject("urn:other", "dana")) is None
+    assert people.by_subject(None, TenantId("globex"), DANA) is None
+    assert people.by_subject(None, TenantId("acme"), Subject("urn:other", "dana")) is None
     assert people.tenant_of(SLACK, "T3") is None
 
 
@@ -133,7 +133,7 @@ def test_an_absent_file_names_the_setting(tmp_path: Path) -> None:
 def test_a_change_is_seen_at_the_next_question(tmp_path: Path) -> None:
     people, path, told = directory(tmp_path)
     path.write_text(GOOD.replace("name: Dana Reyes", "name: Dana Reyes\n    active: false"))
-    dana = people.by_subject(TenantId("acme"), DANA)
+    dana = people.by_subject(None, TenantId("acme"), DANA)
     assert dana is not None
     assert not dana.active
     assert told == [None]
@@ -143,11 +143,11 @@ def test_a_bad_change_keeps_the_people_before_it_and_is_told_once(tmp_path: Path
     people, path, told = directory(tmp_path)
     path.write_text("people: [")
     for _ in range(3):
-        assert people.by_subject(TenantId("acme"), DANA) is not None
+        assert people.by_subject(None, TenantId("acme"), DANA) is not None
     assert len(told) == 1
     assert isinstance(told[0], DirectoryError)
     path.write_text(GOOD.replace("Dana Reyes", "Dana R."))
-    dana = people.by_subject(TenantId("acme"), DANA)
+    dana = people.by_subject(None, TenantId("acme"), DANA)
     assert dana is not None
     assert dana.display_name == "Dana R."
     assert told[1:] == [None]
@@ -156,5 +156,5 @@ def test_a_bad_change_keeps_the_people_before_it_and_is_told_once(tmp_path: Path
 def test_a_file_that_vanished_keeps_the_people_before_it(tmp_path: Path) -> None:
     people, path, told = directory(tmp_path)
     path.unlink()
-    assert people.by_subject(TenantId("acme"), DANA) is not None
+    assert people.by_subject(None, TenantId("acme"), DANA) is not None
     assert "cannot be read" in str(told[0])

@@ -11,9 +11,12 @@ import sqlalchemy as sa
 
 from bot.identity.directory import DirectoryFile
 from bot.identity.people import DirectoryPeople, person_key
+from bot.policy_files import read_policy
 from bot.ports import Person
-from bot.settings import PersonKey
+from bot.settings import PersonKey, default_policy_dir
 from policy.model import RoleName, Subject, TenantId
+from policy.roles import Role, Roles
+from policy.rules import Policy
 
 ACME = TenantId("acme")
 DANA = Person(ACME, Subject("urn:d", "dana"), "Dana", None, True, ("support",), "1001", ())
@@ -30,15 +33,17 @@ people:
 """
 
 
-def roles(groups: tuple[str, ...]) -> frozenset[RoleName]:
-    return frozenset(RoleName(f"role_{group}") for group in groups)
+def policy(_tenant: TenantId) -> Policy:
+    names = {RoleName(f"role_{group}"): frozenset({group}) for group in ("support", "finance")}
+    roles = Roles({name: Role(name, groups, frozenset()) for name, groups in names.items()})
+    return replace(read_policy(default_policy_dir()), roles=roles)
 
 
 @pytest.fixture
 def people(tmp_path: Path) -> DirectoryPeople:
     path = tmp_path / "directory.yaml"
     path.write_text(TEXT)
-    return DirectoryPeople(DirectoryFile(path), roles, PersonKey.SUBJECT)
+    return DirectoryPeople(DirectoryFile(path), policy, PersonKey.SUBJECT)
 
 
 @pytest.fixture

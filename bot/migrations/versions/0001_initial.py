@@ -51,6 +51,25 @@ def upgrade() -> None:
     sa.Column('hash', sa.Text(), nullable=False),
     sa.PrimaryKeyConstraint('tenant_id')
     )
+    op.create_table('confirmation',
+    sa.Column('sha256', sa.String(), nullable=False),
+    sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('surface', sa.String(), nullable=False),
+    sa.Column('enterprise', sa.String(), nullable=False),
+    sa.Column('team', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('issuer', sa.String(), nullable=False),
+    sa.Column('sub', sa.String(), nullable=False),
+    sa.Column('flow', sa.String(), nullable=False),
+    sa.Column('code_sha256', sa.String(), nullable=True),
+    sa.Column('tries', sa.Integer(), nullable=False),
+    sa.Column('created_at', UtcDateTime(), nullable=False),
+    sa.Column('expires_at', UtcDateTime(), nullable=False),
+    sa.Column('ended_at', UtcDateTime(), nullable=True),
+    sa.PrimaryKeyConstraint('sha256')
+    )
+    op.create_index('confirmation_account', 'confirmation', ['tenant', 'surface', 'team', 'account'], unique=False)
+    op.create_index('ix_confirmation_expires_at', 'confirmation', ['expires_at'], unique=False)
     op.create_table('demo_message',
     sa.Column('id', sa.Integer(), nullable=False),
     sa.Column('tenant', sa.String(), nullable=False),
@@ -141,6 +160,7 @@ def upgrade() -> None:
     sa.Column('settled_at', UtcDateTime(), nullable=True),
     sa.Column('settled_by', sa.String(), nullable=True),
     sa.Column('reason', sa.String(), nullable=True),
+    sa.Column('questions', sa.String(), nullable=False),
     sa.Column('result', sa.String(), nullable=True),
     sa.Column('reference', sa.String(), nullable=True),
     sa.Column('finished_at', UtcDateTime(), nullable=True),
@@ -157,6 +177,20 @@ def upgrade() -> None:
     op.create_index('held_call_resource', 'held_call', ['tenant', 'resource'], unique=False)
     op.create_index('held_call_status', 'held_call', ['tenant', 'status', 'created_at'], unique=False)
     op.create_index('held_call_turn', 'held_call', ['tenant', 'turn_id'], unique=False)
+    op.create_table('identity_link',
+    sa.Column('surface', sa.String(), nullable=False),
+    sa.Column('enterprise', sa.String(), nullable=False),
+    sa.Column('team', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('issuer', sa.String(), nullable=False),
+    sa.Column('sub', sa.String(), nullable=False),
+    sa.Column('how', sa.String(), nullable=False),
+    sa.Column('by', sa.String(), nullable=False),
+    sa.Column('linked_at', UtcDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('surface', 'enterprise', 'team', 'account')
+    )
+    op.create_index('identity_link_subject', 'identity_link', ['tenant', 'issuer', 'sub'], unique=False)
     op.create_table('kill_lock',
     sa.Column('tenant', sa.String(), nullable=False),
     sa.Column('thrown', sa.Integer(), nullable=False),
@@ -179,6 +213,22 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('switch_id')
     )
     op.create_index('ix_kill_switch_tenant', 'kill_switch', ['tenant'], unique=False)
+    op.create_table('link_ticket',
+    sa.Column('sha256', sa.String(), nullable=False),
+    sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('surface', sa.String(), nullable=False),
+    sa.Column('enterprise', sa.String(), nullable=False),
+    sa.Column('team', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('channel', sa.String(), nullable=False),
+    sa.Column('created_at', UtcDateTime(), nullable=False),
+    sa.Column('expires_at', UtcDateTime(), nullable=False),
+    sa.Column('ended_at', UtcDateTime(), nullable=True),
+    sa.Column('ended', sa.String(), nullable=True),
+    sa.PrimaryKeyConstraint('sha256')
+    )
+    op.create_index('ix_link_ticket_expires_at', 'link_ticket', ['expires_at'], unique=False)
+    op.create_index('link_ticket_account', 'link_ticket', ['tenant', 'surface', 'team', 'account'], unique=False)
     op.create_table('lockout',
     sa.Column('tenant', sa.String(), nullable=False),
     sa.Column('who', sa.String(), nullable=False),
@@ -201,10 +251,8 @@ def upgrade() -> None:
     sa.Column('tenant', sa.String(), nullable=False),
     sa.Column('press_id', sa.String(), nullable=False),
     sa.Column('held_id', sa.String(), nullable=False),
-    sa.Column('by_name', sa.String(), nullable=False),
     sa.Column('result', sa.String(), nullable=False),
     sa.Column('sentence', sa.String(), nullable=False),
-    sa.Column('text', sa.String(), nullable=False),
     sa.Column('at', UtcDateTime(), nullable=False),
     sa.PrimaryKeyConstraint('tenant', 'press_id')
     )
@@ -234,6 +282,66 @@ def upgrade() -> None:
     sa.Column('taken_at', UtcDateTime(), nullable=True),
     sa.PrimaryKeyConstraint('replica_id')
     )
+    op.create_table('scim_contact',
+    sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('at', UtcDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('tenant')
+    )
+    op.create_table('scim_member',
+    sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('group_id', sa.String(), nullable=False),
+    sa.Column('member_id', sa.String(), nullable=False),
+    sa.Column('member_type', sa.String(), nullable=False),
+    sa.PrimaryKeyConstraint('tenant', 'group_id', 'member_id')
+    )
+    op.create_index('scim_member_of', 'scim_member', ['tenant', 'member_id'], unique=False)
+    op.create_table('scim_resource',
+    sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('resource_id', sa.String(), nullable=False),
+    sa.Column('resource_type', sa.String(), nullable=False),
+    sa.Column('external_id', sa.String(), nullable=True),
+    sa.Column('unique_name', sa.String(), nullable=True),
+    sa.Column('display_name', sa.String(), nullable=True),
+    sa.Column('active', sa.Boolean(), nullable=False),
+    sa.Column('employee_number', sa.String(), nullable=True),
+    sa.Column('email', sa.String(), nullable=True),
+    sa.Column('document', sa.String(), nullable=False),
+    sa.Column('version', sa.Integer(), nullable=False),
+    sa.Column('created_at', UtcDateTime(), nullable=False),
+    sa.Column('modified_at', UtcDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('tenant', 'resource_id'),
+    sa.UniqueConstraint('tenant', 'resource_type', 'external_id'),
+    sa.UniqueConstraint('tenant', 'resource_type', 'unique_name')
+    )
+    op.create_index('scim_resource_listed', 'scim_resource', ['tenant', 'resource_type', 'created_at'], unique=False)
+    op.create_table('scim_token',
+    sa.Column('token_id', sa.String(), nullable=False),
+    sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('sha256', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=False),
+    sa.Column('created_at', UtcDateTime(), nullable=False),
+    sa.Column('expires_at', UtcDateTime(), nullable=True),
+    sa.Column('revoked_at', UtcDateTime(), nullable=True),
+    sa.Column('used_at', UtcDateTime(), nullable=True),
+    sa.PrimaryKeyConstraint('token_id'),
+    sa.UniqueConstraint('sha256')
+    )
+    op.create_index('ix_scim_token_tenant', 'scim_token', ['tenant'], unique=False)
+    op.create_table('sealed_grant',
+    sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('issuer', sa.String(), nullable=False),
+    sa.Column('sub', sa.String(), nullable=False),
+    sa.Column('kek_id', sa.String(), nullable=False),
+    sa.Column('wrapped_key', sa.String(), nullable=False),
+    sa.Column('sealed', sa.String(), nullable=False),
+    sa.Column('generation', sa.Integer(), nullable=False),
+    sa.Column('token_sha256', sa.String(), nullable=False),
+    sa.Column('created_at', UtcDateTime(), nullable=False),
+    sa.Column('changed_at', UtcDateTime(), nullable=False),
+    sa.Column('ended_at', UtcDateTime(), nullable=True),
+    sa.Column('ended', sa.String(), nullable=True),
+    sa.PrimaryKeyConstraint('tenant', 'issuer', 'sub')
+    )
     op.create_table('seen_message',
     sa.Column('key', sa.String(), nullable=False),
     sa.Column('tenant', sa.String(), nullable=True),
@@ -241,6 +349,29 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('key')
     )
     op.create_index('ix_seen_message_seen_at', 'seen_message', ['seen_at'], unique=False)
+    op.create_table('signin_flow',
+    sa.Column('sha256', sa.String(), nullable=False),
+    sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('purpose', sa.String(), nullable=False),
+    sa.Column('ticket', sa.String(), nullable=True),
+    sa.Column('step', sa.String(), nullable=False),
+    sa.Column('issuer', sa.String(), nullable=True),
+    sa.Column('sub', sa.String(), nullable=True),
+    sa.Column('chat_proved', sa.Boolean(), nullable=False),
+    sa.Column('back_to', sa.String(), nullable=True),
+    sa.Column('created_at', UtcDateTime(), nullable=False),
+    sa.Column('expires_at', UtcDateTime(), nullable=False),
+    sa.Column('ended_at', UtcDateTime(), nullable=True),
+    sa.PrimaryKeyConstraint('sha256')
+    )
+    op.create_index('ix_signin_flow_expires_at', 'signin_flow', ['expires_at'], unique=False)
+    op.create_table('signin_seen',
+    sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('issuer', sa.String(), nullable=False),
+    sa.Column('sub', sa.String(), nullable=False),
+    sa.Column('at', UtcDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('tenant', 'issuer', 'sub')
+    )
     op.create_table('stranger_presses',
     sa.Column('tenant', sa.String(), nullable=False),
     sa.Column('minute', UtcDateTime(), nullable=False),
@@ -303,6 +434,13 @@ def upgrade() -> None:
     )
     op.create_index('ix_turn_session_id', 'turn', ['session_id'], unique=False)
     op.create_index('ix_turn_tenant', 'turn', ['tenant'], unique=False)
+    op.create_table('used_jti',
+    sa.Column('issuer', sa.String(), nullable=False),
+    sa.Column('jti', sa.String(), nullable=False),
+    sa.Column('expires_at', UtcDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('issuer', 'jti')
+    )
+    op.create_index('ix_used_jti_expires_at', 'used_jti', ['expires_at'], unique=False)
     op.create_table('vote',
     sa.Column('tenant', sa.String(), nullable=False),
     sa.Column('held_id', sa.String(), nullable=False),
@@ -317,12 +455,35 @@ def upgrade() -> None:
     sa.Column('void', sa.Boolean(), nullable=False),
     sa.PrimaryKeyConstraint('tenant', 'held_id', 'revision', 'issuer', 'sub')
     )
+    op.create_table('web_session',
+    sa.Column('sha256', sa.String(), nullable=False),
+    sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('issuer', sa.String(), nullable=False),
+    sa.Column('sub', sa.String(), nullable=False),
+    sa.Column('sid', sa.String(), nullable=True),
+    sa.Column('idp_sub', sa.String(), nullable=False),
+    sa.Column('created_at', UtcDateTime(), nullable=False),
+    sa.Column('seen_at', UtcDateTime(), nullable=False),
+    sa.Column('expires_at', UtcDateTime(), nullable=False),
+    sa.Column('ended_at', UtcDateTime(), nullable=True),
+    sa.Column('ended', sa.String(), nullable=True),
+    sa.PrimaryKeyConstraint('sha256')
+    )
+    op.create_index('ix_web_session_expires_at', 'web_session', ['expires_at'], unique=False)
+    op.create_index('web_session_sid', 'web_session', ['issuer', 'sid'], unique=False)
+    op.create_index('web_session_subject', 'web_session', ['tenant', 'issuer', 'sub'], unique=False)
     ddl.guard(op.get_bind())
 
 
 def downgrade() -> None:
     ddl.drop_all(op.get_bind())
+    op.drop_index('web_session_subject', table_name='web_session')
+    op.drop_index('web_session_sid', table_name='web_session')
+    op.drop_index('ix_web_session_expires_at', table_name='web_session')
+    op.drop_table('web_session')
     op.drop_table('vote')
+    op.drop_index('ix_used_jti_expires_at', table_name='used_jti')
+    op.drop_table('used_jti')
     op.drop_index('ix_turn_tenant', table_name='turn')
     op.drop_index('ix_turn_session_id', table_name='turn')
     op.drop_table('turn')
@@ -331,8 +492,19 @@ def downgrade() -> None:
     op.drop_table('told')
     op.drop_table('thread_bot')
     op.drop_table('stranger_presses')
+    op.drop_table('signin_seen')
+    op.drop_index('ix_signin_flow_expires_at', table_name='signin_flow')
+    op.drop_table('signin_flow')
     op.drop_index('ix_seen_message_seen_at', table_name='seen_message')
     op.drop_table('seen_message')
+    op.drop_table('sealed_grant')
+    op.drop_index('ix_scim_token_tenant', table_name='scim_token')
+    op.drop_table('scim_token')
+    op.drop_index('scim_resource_listed', table_name='scim_resource')
+    op.drop_table('scim_resource')
+    op.drop_index('scim_member_of', table_name='scim_member')
+    op.drop_table('scim_member')
+    op.drop_table('scim_contact')
     op.drop_table('replica')
     op.drop_table('rate_use')
     op.drop_index('ix_presupposes_on_held_id', table_name='presupposes')
@@ -341,9 +513,14 @@ def downgrade() -> None:
     op.drop_table('press')
     op.drop_table('posted_card')
     op.drop_table('lockout')
+    op.drop_index('link_ticket_account', table_name='link_ticket')
+    op.drop_index('ix_link_ticket_expires_at', table_name='link_ticket')
+    op.drop_table('link_ticket')
     op.drop_index('ix_kill_switch_tenant', table_name='kill_switch')
     op.drop_table('kill_switch')
     op.drop_table('kill_lock')
+    op.drop_index('identity_link_subject', table_name='identity_link')
+    op.drop_table('identity_link')
     op.drop_index('held_call_turn', table_name='held_call')
     op.drop_index('held_call_status', table_name='held_call')
     op.drop_index('held_call_resource', table_name='held_call')
@@ -359,3 +536,6 @@ def downgrade() -> None:
     op.drop_table('demo_seen')
     op.drop_index('demo_message_by_channel', table_name='demo_message')
     op.drop_table('demo_message')
+    op.drop_index('ix_confirmation_expires_at', table_name='confirmation')
+    op.drop_index('confirmation_account', table_name='confirmation')
+    op.drop_table('confirmation')

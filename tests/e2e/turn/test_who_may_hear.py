@@ -8,13 +8,14 @@ from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from bot.messages import Press, Room
 from bot.ports import AssistantSaid, EventHappened, ModelAnswer, ModelRequest, Person, ToolReturned
 from bot.segments import TurnSegments
 from bot.store import TOLD
 from policy.approval import Verb
-from policy.model import Subject
+from policy.model import Subject, TenantId
 from tests.kit.product import DEMO, Product, channel, dm, person
 from tests.kit.scripted import MAIL, REFUND, calls, refund_and_mail, says
 from tools import limits
@@ -95,9 +96,9 @@ def _ended(product: Product) -> bool:
 def _moved(product: Product, account: str, to: str) -> None:
     """An admin mends the directory: the chat account was another person's."""
     directory = product.parts.directory
-    whose, by_account = directory.by_account(person(to)), directory.by_account
+    by_account = directory.by_account
     directory.by_account = (  # type: ignore[method-assign]
-        lambda who: whose if who == person(account) else by_account(who)
+        lambda conn, who: by_account(conn, person(to) if who == person(account) else who)
     )
 
 
@@ -105,8 +106,8 @@ async def test_a_request_whose_approvers_no_chat_reaches_is_said_so(product: Pro
     directory = product.parts.directory
     by_subject = directory.by_subject
 
-    def without_chat(tenant: object, subject: Subject) -> Person | None:
-        found = by_subject(DEMO, subject)
+    def without_chat(conn: Connection, tenant: TenantId, subject: Subject) -> Person | None:
+        found = by_subject(conn, DEMO, subject)
         return None if found is None else replace(found, accounts=())
 
     directory.by_subject = without_chat  # type: ignore[method-assign]
@@ -142,12 +143,13 @@ async def test_somebody_elses_ask_again_is_refused_and_noted(product: Product) -
     await product.press("ann", refund, Verb.REJECT, "no")
     reply = await product.ask_again("sam", refund.held_id)
     assert "Only the person who asked" in reply.sentence
-    rows = [(kind, status) for kind, status, actor in await product.audit() if actor == _sub(product, "sam")]
+    sam = await _sub(product, "sam")
+    rows = [(kind, status) for kind, status, actor in await product.audit() if actor == sam]
     assert rows == [("approval.pressed", "not_requester")]
 
 
-def _sub(product: Product, user: str) -> str:
-    known = product.parts.directory.by_account(person(user))
+async def _sub(product: Product, user: str) -> str:
+    known = await product.parts.book.by_account(person(user))
     assert known is not None
     return known.subject.sub
 
@@ -190,7 +192,7 @@ async def test_somebody_locked_out_cannot_ask_again_either(product: Product) -> 
     await product.write("dana", ASK)
     refund = await product.item("Refund")
     await product.press("ann", refund, Verb.REJECT, "no")
-    known = product.parts.directory.by_account(person("dana"))
+    known = await product.parts.book.by_account(person("dana"))
     assert known is not None
     until = product.clock() + timedelta(hours=1)
     await product.writer.run(lambda conn: limits.lock_out(conn, DEMO, known.subject, until))
