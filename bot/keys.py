@@ -18,6 +18,8 @@ from audit.checkpoint import CheckpointError, load_or_create_key
 from tools.integrity import KEY_BYTES, MacKey
 
 MAC, CHECKPOINT, TOKENS = "mac.key", "checkpoint.pem", "tokens.pem"
+GRANTS = "grants.key"
+"""Wraps the data keys of sealed refresh tokens, unless COUNTERSIGN_GRANTS_KEY_FILE names another."""
 NEXT, RING, LOCK = "tokens.next.pem", "tokens.ring.json", "tokens.lock"
 """Beside ``tokens.pem``: the key that signs next, since when keys are published and which went before, a lock."""
 
@@ -68,22 +70,33 @@ def make_keys(folder: Path) -> Keys:
         ) from error
 
 
+def write_once(path: Path, content: bytes) -> None:
+    """`content` at `path`, readable by this user alone, unless there is something already.
+
+    Written whole before it has its name: another process finds no key or a whole one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    if path.exists():
+        return
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if not path.exists():
+            path.hardlink_to(draft)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()
+
+
 def _mac(path: Path) -> MacKey:
-    if not path.exists():
-        # Written whole before it has its name: another process finds no key or a whole one.
-        draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "w") as file:
-                file.write(secrets.token_hex(KEY_BYTES) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            if not path.exists():
-                path.hardlink_to(draft)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+    write_once(path, (secrets.token_hex(KEY_BYTES) + "\n").encode())
     try:
         return MacKey(bytes.fromhex(path.read_text(encoding="ascii").strip()))
     except ValueError as error:
