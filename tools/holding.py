@@ -23,7 +23,7 @@ from policy.approval import ApprovalStatus
 from policy.decide import Sums, decide
 from policy.model import Allowed, Denied, NeedsApproval, Principal, TenantId, ToolName
 from policy.rules import Policy
-from tools import approvals, evidence, killswitch, limits, signing, views
+from tools import approvals, evidence, killswitch, limits, signing, turnstile, views
 from tools.admission import Admitted, block_reason
 from tools.approvals import HELD, HeldCall
 from tools.door import Door
@@ -35,6 +35,7 @@ from tools.spec import Args, Resolved, Tool
 MINUTE = 60
 HOUR = 3_600
 DAY = 86_400
+LEFT = "You are no longer active in your company's directory, so nothing was done. Ask an admin if this is a mistake."
 WINDOWS = {"min": (MINUTE, "minute"), "hour": (HOUR, "hour"), "day": (DAY, "day")}
 """The last word of a limit's name (``per_user_per_day``) -> its window in seconds and in words."""
 
@@ -50,6 +51,18 @@ class ToHold:
 def held_id(tenant: TenantId, call_id: str) -> str:
     """The same for the same call, so that a replayed segment holds nothing twice."""
     return "h_" + hashlib.sha256(f"{tenant}\0{call_id}".encode()).hexdigest()[:24]
+
+
+def left_problem(conn: Connection, door: Door, who: Principal, tool: ToolName) -> tuple[BlockReason, str] | None:
+    """Somebody whose token was minted a moment ago may have left or lost the role since (invariant 9).
+
+    The caller has passed the tenant's turnstile: what this says holds until the transaction ends.
+    """
+    current = door.people.current(conn, who.tenant, who.subject)
+    if current is None:
+        return BlockReason.TOKEN, LEFT
+    decision = decide(door.policy(who.tenant), current, tool, None)
+    return (block_reason(decision.reason), decision.sentence) if isinstance(decision, Denied) else None
 
 
 def stop_problem(conn: Connection, who: Principal, tool: ToolName, now: datetime) -> tuple[BlockReason, str] | None:
@@ -102,6 +115,7 @@ def hold(
     announced: set[str] = set()
     blocked_tools = set(refused)
     first = min(item.admitted.call_id for item in batch)
+    turnstile.together(conn, turn.tenant)
     _serialise(conn, turn.tenant, batch)
     for item in sorted(batch, key=lambda item: _presupposes_any(policy, item, batch)):
         outcome = _hold_one(conn, door, policy, turn, item, first, blocked_tools, announced, events, now)
@@ -146,7 +160,11 @@ def _hold_one(
             BlockReason.PRESUPPOSES,
             "This was not held, because what it announces was refused in the same answer. Nothing was sent.",
         )
-    problem = stop_problem(conn, who, tool.name, now) or _available_problem(conn, turn.tenant, item.resolved)
+    problem = (
+        stop_problem(conn, who, tool.name, now)
+        or left_problem(conn, door, who, tool.name)
+        or _available_problem(conn, turn.tenant, item.resolved)
+    )
     if problem is not None:
         return block(*problem)
     decision = _decide(conn, policy, who, tool, item.resolved, now)
