@@ -9,19 +9,33 @@ SCIM, so a tenant that was not told of somebody does not know them. A flow is bo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 
+from bot.identity.issuer_blocks import GUID, SecretsFrom, read_issuer
 from bot.identity.issuers import Issuer, Preset
 from bot.messages import SurfaceName
-from policy.document import Problem
+from policy.document import Field, Findings, Problem, meant, parse
 from policy.model import TenantId
 
 __all__ = ["Issuer", "Preset", "Team", "Tenant", "Tenants", "TenantsError", "read_tenants"]
 
 WEB = SurfaceName("web")
+MAX_AGE_HOURS = 168
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
+_SLACK_ID = {
+    "team": re.compile(r"[TE][A-Z0-9]{1,30}", re.ASCII),
+    "enterprise": re.compile(r"E[A-Z0-9]{1,30}", re.ASCII),
+}
+_SLACK_MEND = {
+    "team": "Write the workspace's id, which begins with T (an organisation's with E).",
+    "enterprise": "Write the organisation's id, which begins with E.",
+}
 
 
 class TenantsError(Exception):
@@ -83,4 +97,120 @@ def read_tenants(path: Path, environ: Mapping[str, str]) -> Tenants:
     Raises:
         TenantsError: with every problem of the file.
     """
-    raise TenantsError((Problem(path.name, 0, "", "cannot be read yet.", "Wait for the reader."),))
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        why = (error.strerror or "unreadable").lower()
+        mend = f"Write your organisations into {path}, or set COUNTERSIGN_TENANTS."
+        raise TenantsError((Problem(path.name, 0, "", f"cannot be read ({why}).", mend),)) from error
+    except UnicodeDecodeError as error:
+        raise TenantsError((Problem(path.name, 0, "", "is not UTF-8 text.", "Save it as UTF-8."),)) from error
+    findings = Findings()
+    root = parse(path.name, text, findings)
+    found = _Reader(SecretsFrom(path.parent, environ), findings).tenants(root) if root is not None else None
+    if findings.errors or found is None:
+        raise TenantsError(tuple(sorted(findings.errors, key=lambda problem: (problem.line, problem.key))))
+    return found
+
+
+class _Reader:
+    """Reads the tree and notes every fault; the result counts only if there was none."""
+
+    def __init__(self, secrets: SecretsFrom, findings: Findings) -> None:
+        self._secrets = secrets
+        self._findings = findings
+        self._issuers: dict[str, Issuer] = {}
+        self._tenants: dict[TenantId, Tenant] = {}
+        self._teams: dict[tuple[SurfaceName, str], TenantId] = {}
+
+    def tenants(self, root: Field) -> Tenants:
+        keys = root.section(("issuers", "tenants"))
+        blocks = keys["issuers"].entries() if "issuers" in keys else {}
+        for name, block in blocks.items():
+            _name(block, name)
+            issuer = read_issuer(name, block, self._secrets)
+            if issuer is not None:
+                self._issuers[name] = issuer
+        for name, entry in keys["tenants"].entries().items() if "tenants" in keys else ():
+            self._tenant(name, entry, tuple(blocks))
+        if "tenants" in keys and keys["tenants"].is_mapping() and not self._tenants:
+            keys["tenants"].wrong("names no organisation.", "Add one: nobody can be acted for without.")
+        served = {tenant.issuer.name for tenant in self._tenants.values()}
+        for name in self._issuers.keys() - served:
+            blocks[name].doubtful("is no tenant's issuer.", "Remove it, or name it under `issuer:` of a tenant.")
+        return Tenants(
+            MappingProxyType(self._tenants),
+            MappingProxyType(self._issuers),
+            MappingProxyType(self._teams),
+            tuple(self._findings.warnings),
+        )
+
+    def _tenant(self, name: str, entry: Field, blocks: tuple[str, ...]) -> None:
+        _name(entry, name)
+        tenant = TenantId(name)
+        keys = entry.section(("name", "issuer"), ("teams", "policy", "directory_max_age_hours"))
+        shown = keys["name"].text() if "name" in keys else None
+        called = keys["issuer"].text() if "issuer" in keys else None
+        if called is not None and called not in blocks:
+            keys["issuer"].wrong(f"'{called}' is not an issuer of this file.", meant(called, blocks, "The issuers are"))
+        teams = self._chat_teams(tenant, keys["teams"]) if "teams" in keys else ()
+        policy = self._policy(keys["policy"]) if "policy" in keys else None
+        hours = keys["directory_max_age_hours"].integer(1, 8760) if "directory_max_age_hours" in keys else MAX_AGE_HOURS
+        issuer = self._issuers.get(called) if called is not None else None
+        if shown is not None and issuer is not None:
+            self._tenants[tenant] = Tenant(tenant, shown, issuer, teams, policy, timedelta(hours=hours))
+
+    def _chat_teams(self, tenant: TenantId, at: Field) -> tuple[Team, ...]:
+        found: list[Team] = []
+        for item in at.items():
+            keys = item.section(("surface", "team"), ("enterprise",))
+            team = _team(keys)
+            if team is None:
+                continue
+            if (team.surface, team.team) in self._teams:
+                owner = self._teams[team.surface, team.team]
+                mend = "A chat team belongs to one tenant: keep one."
+                item.wrong(f"{team.surface} team {team.team} is already listed for {owner}.", mend)
+                continue
+            self._teams[team.surface, team.team] = tenant
+            found.append(team)
+        return tuple(found)
+
+    def _policy(self, at: Field) -> Path | None:
+        written = at.text()
+        if written is None:
+            return None
+        folder = self._secrets.folder / written
+        if not folder.is_dir():
+            at.wrong(f"{folder} is not a folder.", "Mend the path; it is relative to this file.")
+            return None
+        return folder
+
+
+def _team(keys: Mapping[str, Field]) -> Team | None:
+    surface = keys["surface"].text() if "surface" in keys else None
+    team = keys["team"].text() if "team" in keys else None
+    enterprise = keys["enterprise"].text() if "enterprise" in keys else ""
+    if surface is None or team is None or enterprise is None:
+        return None
+    if surface == "slack":
+        for key, value in (("team", team), ("enterprise", enterprise)):
+            if value and not _SLACK_ID[key].fullmatch(value):
+                keys[key].wrong(f"'{value}' is not a Slack {key} id.", _SLACK_MEND[key])
+                return None
+        return Team(SurfaceName(surface), team, enterprise)
+    if surface != "teams":
+        keys["surface"].wrong(f"'{surface}' is not a chat.", meant(surface, ("slack", "teams"), "Write one of"))
+        return None
+    if enterprise:
+        keys["enterprise"].wrong("is Slack's alone.", "Remove it.")
+    if not GUID.fullmatch(team.lower()):
+        keys["team"].wrong(f"'{team}' is not an Entra tenant id.", "Write the Directory (tenant) ID, 36 characters.")
+        return None
+    return Team(SurfaceName(surface), team.lower())
+
+
+def _name(at: Field, name: str) -> None:
+    """A name that stands in addresses, file names and the audit's chains."""
+    if not _NAME.fullmatch(name):
+        at.wrong(f"'{name}' is not a name.", "Use a-z, 0-9 and - or _, beginning with a letter or digit, at most 63.")
