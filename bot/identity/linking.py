@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar, assert_never
+from typing import TypeVar
 
 from sqlalchemy.engine import Connection
 
@@ -23,13 +23,14 @@ from bot.identity.id_token import IdClaims
 from bot.identity.issuers import Issuer
 from bot.identity.link_words import SLACK, Both, Linked
 from bot.identity.links import How, LinkedElsewhere
-from bot.identity.refusals import Ration, Refused, Why, refused
+from bot.identity.refusals import Ration, Refused, Why, over, refused
 from bot.identity.telling import Telling
 from bot.identity.tenants import Tenant, Tenants
 from bot.identity.tickets import Ticket, TicketEnd
 from bot.messages import ChatUser
 from bot.ports import Directory, Person, SurfaceError
 from policy.model import Subject, TenantId
+from tools import turnstile
 
 T = TypeVar("T")
 
@@ -290,9 +291,19 @@ class Linking:
     async def _judged(
         self, unit: Callable[[Connection], T], flow: Flow | None = None, subject: Subject | None = None
     ) -> T:
-        """Runs `unit`; a refusal leaves nothing of it but its own row."""
+        """Runs `unit`; a refusal leaves nothing of it but its own row.
+
+        With `flow` what the directory says within `unit` holds until it is committed: a leaver's link is not made
+        beside the transaction that ends their links.
+        """
+
+        def steady(conn: Connection) -> T:
+            if flow is not None:
+                turnstile.together(conn, flow.tenant)
+            return unit(conn)
+
         try:
-            return await self.writer.run(unit)
+            return await self.writer.run(steady)
         except Refused as no:
             of_whom = subject or (flow.subject if flow is not None else None)
             over = flow if no.why is not Why.RACED else None
@@ -303,7 +314,7 @@ class Linking:
             raise refused(Why.LINK_UNKNOWN)
         detail = dict(links.described(ticket.who))
         if not ticket.open(now):
-            raise refused(_over(ticket), ticket.tenant, detail)
+            raise refused(over(ticket), ticket.tenant, detail)
         if self.tenants.tenant_of(ticket.who.surface, ticket.who.team) != ticket.tenant:
             raise refused(Why.TEAM_MOVED, ticket.tenant, detail)
         return ticket
@@ -383,17 +394,3 @@ class Linking:
         organisation = self.tenant(bound.person.tenant).name
         await self.telling.linked(bound.who, bound.person, organisation, bound.others)
         return Linked(await self.telling.both(bound.who, bound.person, organisation), bound.others)
-
-
-def _over(ticket: Ticket) -> Why:
-    match ticket.ended:
-        case None:
-            return Why.LINK_EXPIRED
-        case TicketEnd.USED:
-            return Why.LINK_REPLAYED
-        case TicketEnd.REPLACED:
-            return Why.LINK_REPLACED
-        case TicketEnd.REFUSED | TicketEnd.UNLINKED | TicketEnd.LEFT:
-            return Why.LINK_ENDED
-        case _:
-            assert_never(ticket.ended)

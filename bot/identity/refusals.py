@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Final
+from typing import Final, assert_never
 
 from audit.event import Event, Json, Kind
+from bot.identity.tickets import Ticket, TicketEnd
 from policy.model import TenantId
 
 ROWS_A_MINUTE: Final = 20
@@ -253,3 +254,18 @@ def refused(why: Why, tenant: TenantId | None = None, detail: Mapping[str, Json]
     """The refusal in the words of this house."""
     title, sentence, status = _SAID[why]
     return Refused(why, title, sentence, tenant=tenant, status=status, detail=detail)
+
+
+def over(ticket: Ticket) -> Why:
+    """Why a link that was opened counts no more."""
+    match ticket.ended:
+        case None:
+            return Why.LINK_EXPIRED
+        case TicketEnd.USED:
+            return Why.LINK_REPLAYED
+        case TicketEnd.REPLACED:
+            return Why.LINK_REPLACED
+        case TicketEnd.REFUSED | TicketEnd.UNLINKED | TicketEnd.LEFT:
+            return Why.LINK_ENDED
+        case _:
+            assert_never(ticket.ended)
