@@ -12,6 +12,9 @@ from typing import TypeAlias, assert_never
 
 from policy.model import Principal, RoleName, Subject, TenantId
 
+MOST_QUESTIONS = 20
+"""How many questions one request carries to its requester."""
+
 
 class ApprovalStatus(StrEnum):
     """Where a held call stands. ``PENDING`` is the only one that can still change by a press."""
@@ -42,6 +45,8 @@ class PressResult(StrEnum):
     REJECTED = "rejected"
     WITHDRAWN = "withdrawn"
     ASKED = "asked"
+    TOO_MANY = "too_many"
+    """As many questions as a request may carry have been asked about it."""
     DUPLICATE = "duplicate"
     SAME_PERSON = "same_person"
     """The same human under another account."""
@@ -85,6 +90,8 @@ class Snapshot:
     expires_at: datetime
     stopped: bool
     """A kill-switch covers this call."""
+    questions: int = 0
+    """How many were put to the requester."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +150,7 @@ def judge(row: Snapshot, ballot: Ballot, now: datetime) -> Verdict:
         case Verb.WITHDRAW:
             return _withdraw(row, ballot)
         case Verb.ASK:
-            return _not_entitled(row, ballot) or Asked()
+            return _not_entitled(row, ballot) or _ask(row)
         case Verb.REJECT:
             return _not_entitled(row, ballot) or Settled(ApprovalStatus.REJECTED, PressResult.REJECTED)
         case Verb.APPROVE:
@@ -180,6 +187,16 @@ def _withdraw(row: Snapshot, ballot: Ballot) -> Verdict:
     if not is_own_request(row, ballot.who):
         return Refused(PressResult.NOT_REQUESTER, "Only the person who asked can withdraw this request.")
     return Settled(ApprovalStatus.WITHDRAWN, PressResult.WITHDRAWN)
+
+
+def _ask(row: Snapshot) -> Verdict:
+    if row.questions >= MOST_QUESTIONS:
+        return Refused(
+            PressResult.TOO_MANY,
+            f"{MOST_QUESTIONS} questions have been asked about this already, so yours was not passed on. "
+            "Write to the requester yourself, or approve or reject it.",
+        )
+    return Asked()
 
 
 def _not_entitled(row: Snapshot, ballot: Ballot) -> Refused | None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
@@ -69,6 +70,8 @@ class HeldCall(SQLModel, table=True):
     settled_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     settled_by: str | None = None
     reason: str | None = None
+    questions: str = "[]"
+    """What approvers asked the requester, in order: a list of `Question`."""
     result: str | None = None
     reference: str | None = None
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
@@ -106,6 +109,8 @@ class Vote(SQLModel, table=True):
     mac: str
     void: bool = False
 
+    __table_args__ = (sa.Index("vote_voter", "tenant", "issuer", "sub"),)
+
 
 class Presupposes(SQLModel, table=True):
     """`held_id` may run only after `on_held_id` has taken effect."""
@@ -118,17 +123,15 @@ class Presupposes(SQLModel, table=True):
 
 
 class PressRow(SQLModel, table=True):
-    """One delivery of a press, so that a replay is recognised. `text`: a question to the requester."""
+    """One delivery of a press, so that a replay is recognised. Holds no words of the presser (invariant 11)."""
 
     __tablename__ = "press"
 
     tenant: str = Field(primary_key=True)
     press_id: str = Field(primary_key=True)
     held_id: str = Field(index=True)
-    by_name: str
     result: str
     sentence: str
-    text: str
     at: datetime = Field(sa_type=UtcDateTime)
 
 
@@ -286,6 +289,35 @@ def press(conn: Connection, tenant: TenantId, press_id: str) -> PressRow | None:
 
 def add_press(conn: Connection, row: PressRow) -> None:
     conn.execute(sa.insert(PRESS).values(**row.model_dump()))
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What an approver asked the requester. `at`: ISO 8601, UTC."""
+
+    press_id: str
+    by: str
+    text: str
+    at: str
+
+
+def questions(row: HeldCall) -> tuple[Question, ...]:
+    """What was asked about the call, in order; what somebody wrote into the column by hand is passed over."""
+    try:
+        found = json.loads(row.questions)
+    except ValueError:
+        return ()
+    names = Question.__slots__
+    rows = [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return tuple(
+        Question(**{name: str(one[name]) for name in names}) for one in rows if all(name in one for name in names)
+    )
+
+
+def with_question(row: HeldCall, press_id: str, by: str, text: str, at: datetime) -> str:
+    """The column `questions` with one more. The caller has locked the row."""
+    new = Question(press_id, by, text, at.astimezone(UTC).isoformat(timespec="seconds"))
+    return json.dumps([asdict(one) for one in (*questions(row), new)], ensure_ascii=False)
 
 
 def due(conn: Connection, now: datetime, limit: int) -> list[tuple[TenantId, str]]:

@@ -148,6 +148,7 @@ def catalog(settings: ToolSettings, business: Business) -> Catalog:
             redo=Redo.KEYED,
             key_lifetime_s=key_lifetime_s,
             example=refund_issue.EXAMPLE,
+            raw_text=frozenset({"reason"}),
         ),
     )
     return MappingProxyType({tool.name: tool for tool in tools})

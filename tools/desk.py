@@ -5,14 +5,14 @@ The half of the gateway that no effect passes through.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 
 from sqlalchemy.engine import Connection
 
 from audit.event import Event
 from policy.model import Principal, Subject, TenantId
-from tools import approvals, deadlines, stops, views
+from tools import approvals, deadlines, leaving, stops, views
 from tools.door import Door
 from tools.held import HeldView, KillReport, Scope
 
@@ -69,6 +69,17 @@ class Desk:
         """What is stopped now, what waits, and what was in flight."""
         return await self._door.writer.read(lambda conn: stops.report(conn, tenant))
 
+    # -- leavers ---------------------------------------------------------------------------------------------
+
+    def reconsider(
+        self, conn: Connection, tenant: TenantId, subjects: Collection[Subject], cause: str, *, force: bool = False
+    ) -> list[Event]:
+        """Take back what `subjects` may no longer have waiting (invariant 9), in the caller's open transaction.
+
+        Returns the audit rows, which the caller appends last.
+        """
+        return leaving.reconsider_all(conn, self._door, tenant, subjects, cause, self._door.clock(), force=force)
+
     # -- reading ---------------------------------------------------------------------------------------------
 
     async def view(self, tenant: TenantId, held_id: str) -> HeldView | None:
@@ -87,10 +98,11 @@ class Desk:
         """Calls of which nobody knows whether they happened, newest first."""
         return await self._door.writer.read(lambda conn: views.in_doubt(conn, tenant))
 
-    async def question(self, tenant: TenantId, press_id: str) -> tuple[str, str] | None:
-        """Who asked the requester something, and their words."""
-        row = await self._door.writer.read(lambda conn: approvals.press(conn, tenant, press_id))
-        return None if row is None else (row.by_name, row.text)
+    async def question(self, tenant: TenantId, held_id: str, press_id: str) -> approvals.Question | None:
+        """What the requester was asked by one press; None: never, or it has been erased."""
+        row = await self._door.writer.read(lambda conn: approvals.read(conn, tenant, held_id))
+        asked = () if row is None else approvals.questions(row)
+        return next((one for one in asked if one.press_id == press_id), None)
 
     def _append(self, conn: Connection, events: Sequence[Event]) -> None:
         self._door.audit.append(conn, events)

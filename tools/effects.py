@@ -38,6 +38,7 @@ class Effect(SQLModel, table=True):
     finished_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     reference: str | None = None
     sentence: str | None = None
+    """Of calls that need no approval. What a held call's effect says stands on the approval row (invariant 11)."""
 
 
 EFFECT = table(Effect)
@@ -112,7 +113,7 @@ def finish(
     state: EffectState,
     now: datetime,
     reference: str | None,
-    sentence: str,
+    sentence: str | None,
     *,
     attempt: int | None = None,
 ) -> bool:
@@ -133,6 +134,11 @@ def finish(
     done = conn.execute(
         sa.update(EFFECT)
         .where(*where)
-        .values(state=state.value, finished_at=now, reference=reference, sentence=redact(sentence))
+        .values(
+            state=state.value,
+            finished_at=now,
+            reference=reference,
+            sentence=None if sentence is None else redact(sentence),
+        )
     )
     return done.rowcount == 1

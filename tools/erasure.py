@@ -55,13 +55,12 @@ def erase(
                 draft=None,
                 exposures="[]",
                 reason=None,
+                questions="[]",
                 result=None,
                 erased_at=now,
             )
         )
-        conn.execute(
-            sa.update(PRESS).where(PRESS.c.tenant == tenant, PRESS.c.held_id.in_(some)).values(text="", sentence="")
-        )
+        conn.execute(sa.update(PRESS).where(PRESS.c.tenant == tenant, PRESS.c.held_id.in_(some)).values(sentence=""))
     return len(ids)
 
 

@@ -117,21 +117,21 @@ def _known(work: Ledger, row: HeldCall, who: Principal, request: PressRequest, g
     snapshot = _snapshot(conn, row, stopped=switch is not None)
     verdict = judge(snapshot, Ballot(current, request.verb, request.revision, request.digest), work.now)
     result, sentence = _apply(work, row, current, request, verdict, generation)
-    if result is PressResult.STOPPED and switch is not None:
-        sentence = f"{killswitch.stopped_sentence(switch)}. Nothing was approved; press again after it resumes."
     approvals.add_press(
         conn,
         PressRow(
             tenant=tenant,
             press_id=request.press_id,
             held_id=row.held_id,
-            by_name=current.display_name,
             result=result.value,
             sentence=sentence,
             text=request.text[:MAX_TEXT] if isinstance(verdict, Asked) else "",
             at=work.now,
         ),
     )
+    if result is PressResult.STOPPED and switch is not None:
+        # Said, not kept: why it was stopped is somebody's words.
+        sentence = f"{killswitch.stopped_sentence(switch)}. Nothing was approved; press again after it resumes."
     return PressOutcome(result, sentence, views.of(conn, row))
 
 
@@ -144,6 +144,10 @@ def _apply(
             _log_press(work, row, who, request, result)
             return result, sentence
         case Asked():
+            words = request.text[:MAX_TEXT]
+            work.change(
+                row, questions=approvals.with_question(row, request.press_id, who.display_name, words, work.now)
+            )
             _log_press(work, row, who, request, PressResult.ASKED)
             work.door.outbox.put(
                 work.conn,
@@ -216,6 +220,7 @@ def _snapshot(conn: Connection, row: HeldCall, *, stopped: bool) -> Snapshot:
         votes=tuple(Cast(approvals.subject_of(vote), vote.person_key) for vote in approvals.votes(conn, row)),
         expires_at=row.expires_at,
         stopped=stopped,
+        questions=len(approvals.questions(row)),
     )
 
 

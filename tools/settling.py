@@ -204,8 +204,9 @@ def finished(
     latency_ms: int | None = None,
     detail: Mapping[str, Json] | None = None,
     by: str | None = None,
+    logged: str | None = None,
 ) -> None:
-    """The effect ended: done, failed or in doubt."""
+    """The effect ended: done, failed or in doubt. `logged`: what the audit keeps if `sentence` has a person's words."""
     kind, status = {
         EffectState.DONE: (Kind.TOOL_EXECUTED, "executed"),
         EffectState.FAILED: (Kind.TOOL_FAILED, "failed"),
@@ -224,7 +225,7 @@ def finished(
     if reference is not None:
         more["reference"] = reference
     if not done:
-        more["sentence"] = sentence
+        more["sentence"] = sentence if logged is None else logged
     work.log(kind, status, row, detail=more or None, latency_ms=latency_ms, by=by)
     work.redraw(row)
     work.tell_outcome(row)

@@ -21,7 +21,7 @@ from tools.spec import Call
 MOVES = frozenset(
     {
         *("mac", "status", "effect", "remind_at", "settled_at", "settled_by"),
-        *("reason", "result", "reference", "finished_at", "erased_at"),
+        *("reason", "questions", "result", "reference", "finished_at", "erased_at"),
     }
 )
 """The columns that change while a call waits and ends. Every other one, new ones included, is sealed."""

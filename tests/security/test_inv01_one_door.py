@@ -72,7 +72,7 @@ async def test_nothing_the_gateway_answers_runs_a_held_tool_before_its_press(loc
         "waiting_for": await gateway.waiting_for(house.who("ann")),
         "asked_by": await gateway.asked_by(DEMO, dana.subject),
         "in_doubt": await gateway.in_doubt(DEMO),
-        "question": await gateway.question(DEMO, "q"),
+        "question": await gateway.question(DEMO, "h", "q"),
         "record": None,
         "kill": await gateway.kill(DEMO, Scope(ScopeKind.TENANT), by, "look"),
         "kills": await gateway.kills(DEMO),

@@ -54,7 +54,7 @@ FORGED = {
 }
 TIMES = ("created_at", "expires_at")
 MOVES = {"status", "effect", "revision", "remind_at", "settled_at", "settled_by", "reason", "result", "reference"}
-MOVES |= {"finished_at", "erased_at"}
+MOVES |= {"questions", "finished_at", "erased_at"}
 IDENTITY = {"held_id", "tenant"}
 
 

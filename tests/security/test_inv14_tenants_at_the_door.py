@@ -35,7 +35,7 @@ async def test_reading_with_another_tenant_s_ids_finds_nothing(house: House) -> 
     assert await gateway.card(OTHER, view.card_id) == ()
     assert await gateway.waiting_for(eve) == ()
     assert await gateway.asked_by(OTHER, view.requester) == ()
-    assert await gateway.question(OTHER, "question-1") is None
+    assert await gateway.question(OTHER, view.held_id, "question-1") is None
     assert await gateway.in_doubt(OTHER) == ()
     report = await gateway.kills(OTHER)
     assert (report.active, report.pending, report.in_flight, report.reopened) == ((), 0, (), 0)

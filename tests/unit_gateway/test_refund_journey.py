@@ -160,7 +160,9 @@ async def test_asking_decides_nothing_and_keeps_the_words_off_the_audit(house: H
     pressed = await house.press("ann", view, Verb.ASK, "Did they check the side door?", press_id="p1")
     assert pressed.result is PressResult.ASKED
     assert (await house.now(view.held_id)).status is ApprovalStatus.PENDING
-    assert await house.gateway.question(view.tenant, "p1") == ("Ann Okafor", "Did they check the side door?")
+    asked = await house.gateway.question(view.tenant, view.held_id, "p1")
+    assert asked is not None
+    assert (asked.by, asked.text) == ("Ann Okafor", "Did they check the side door?")
     assert "side door" not in str(house.audit("detail"))
 
 
