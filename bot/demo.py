@@ -118,8 +118,13 @@ class Data:
                 found[member.user] = len(await self._gateway.waiting_for(who))
         return found
 
+    async def unlinked(self) -> frozenset[str]:
+        accounts = {member.user: await self.core.book.by_account(member.account) for member in self.workspace.members}
+        return frozenset(user for user, person in accounts.items() if person is None)
+
     async def withdrawable(self, user: str) -> frozenset[str]:
-        person = self.people.get(user)
+        member = self.workspace.member(user)
+        person = None if member is None else await self.core.book.by_account(member.account)
         asked = () if person is None else await self._gateway.asked_by(TENANT, person.subject)
         return frozenset(view.held_id for view in asked if view.status is ApprovalStatus.PENDING)
 

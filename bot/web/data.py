@@ -72,6 +72,15 @@ class ChainCheck:
 
 
 @dataclass(frozen=True, slots=True)
+class Doorway:
+    """Another page that belongs to the demo. `note`: what one needs to know in front of it."""
+
+    label: str
+    href: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceState:
     """`offline`: the answers come from the stand-in, not from an AI. `stopped`: the kill-switches that are on."""
 
@@ -90,6 +99,9 @@ class DemoData(Protocol):
 
     async def waiting(self) -> Mapping[str, int]:
         """Demo account (``ann``) -> how many requests wait for that person's countersignature."""
+
+    async def unlinked(self) -> frozenset[str]:
+        """The demo accounts of which nobody has proved whose they are."""
 
     async def withdrawable(self, user: str) -> frozenset[str]:
         """The requests of that demo account (held ids) that nobody has settled yet."""

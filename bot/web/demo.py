@@ -19,7 +19,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from bot.ports import Service
-from bot.web.data import DemoData
+from bot.web.data import DemoData, Doorway
 from bot.web.guard import Guard, slip
 from bot.web.hands import Hand, Hands, Refusal, read_form
 from bot.web.live import Hub
@@ -37,14 +37,22 @@ BREATH_S: Final = 0.05
 """The least time between two drawings of one page: an answer that streams in rings often."""
 
 
-def demo_app(*, service: Service, surface: DemoSurface, data: DemoData, token: str, hosts: Iterable[str]) -> ASGIApp:
+def demo_app(
+    *,
+    service: Service,
+    surface: DemoSurface,
+    data: DemoData,
+    token: str,
+    hosts: Iterable[str],
+    doorways: tuple[Doorway, ...] = (),
+) -> ASGIApp:
     """The page, behind its guard.
 
     `hosts`: the exact Host headers to answer, e.g. ``127.0.0.1:8020`` and ``localhost:8020``. `token`: random, at
     least 128 bits; the printed address is ``http://127.0.0.1:8020/?token=…``. Call ``surface.hub.close()`` when the
     server is told to stop (`bot.web.serving.DemoServer` does), or it waits for open pages.
     """
-    pages = _Pages(service, surface, data)
+    pages = _Pages(service, surface, data, doorways)
     room = "/w/{user}/{slug}"
     app = Starlette(
         routes=[
@@ -66,10 +74,10 @@ def demo_app(*, service: Service, surface: DemoSurface, data: DemoData, token: s
 
 
 class _Pages:
-    def __init__(self, service: Service, surface: DemoSurface, data: DemoData) -> None:
+    def __init__(self, service: Service, surface: DemoSurface, data: DemoData, doorways: tuple[Doorway, ...]) -> None:
         self._surface = surface
         self._data = data
-        self._drawer = Drawer(service, surface, data)
+        self._drawer = Drawer(service, surface, data, doorways)
         self._hands = Hands(service, surface)
 
     @contextlib.asynccontextmanager

@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from bot.cards import Item, Tone
 from bot.ports import Service
 from bot.web import view as views
-from bot.web.data import DemoData
+from bot.web.data import DemoData, Doorway
 from bot.web.markup import rendered
 from bot.web.surface import DemoSurface
 from bot.web.view import View, transcript
@@ -56,10 +56,13 @@ def environment() -> Environment:
 class Drawer:
     """Draws for one viewer at a time; holds nothing between two drawings."""
 
-    def __init__(self, service: Service, surface: DemoSurface, data: DemoData) -> None:
+    def __init__(
+        self, service: Service, surface: DemoSurface, data: DemoData, doorways: tuple[Doorway, ...] = ()
+    ) -> None:
         self._service = service
         self._surface = surface
         self._data = data
+        self._doorways = doorways
         self._env = environment()
 
     async def panes(self, view: View) -> Panes:
@@ -79,7 +82,8 @@ class Drawer:
 
     async def page(self, view: View) -> Html:
         panes = await self.panes(view)
-        return self._draw("page.html", view, {"parts": panes, "workspace": self._surface.workspace})
+        values = {"parts": panes, "workspace": self._surface.workspace, "doorways": self._doorways}
+        return self._draw("page.html", view, values)
 
     def notice(self, text: str, *, refused: bool = False) -> Html:
         """What a request led to, for the person who made it alone."""
@@ -105,7 +109,9 @@ class Drawer:
         rooms = {person.user: tuple(p.channel for p in workspace.places(person)) for person in workspace.members}
         unread = await self._surface.log.unread(rooms)
         news = {user: sum(unread[user, channel] for channel in channels) for user, channels in rooms.items()}
-        return self._draw("people.html", view, {"workspace": workspace, "waiting": waiting, "news": news})
+        unlinked = await self._data.unlinked()
+        values = {"workspace": workspace, "waiting": waiting, "news": news, "unlinked": unlinked}
+        return self._draw("people.html", view, values)
 
     async def _rooms(self, view: View) -> Html:
         places = self._surface.workspace.places(view.member)

@@ -117,6 +117,8 @@ class Trail:
     broken: bool = False
     open: frozenset[str] = frozenset({"h1"})
     """What dana can still withdraw."""
+    strangers: frozenset[str] = frozenset()
+    """Whose accounts nobody is linked to."""
 
     def add(self, kind: str, status: str, *, who: str = "Dana Reyes", tool: str | None = "refund.issue") -> None:
         seq = len(self.rows) + 1
@@ -132,6 +134,9 @@ class Trail:
 
     async def waiting(self) -> Mapping[str, int]:
         return self.waits
+
+    async def unlinked(self) -> frozenset[str]:
+        return self.strangers
 
     async def withdrawable(self, user: str) -> frozenset[str]:
         return self.open if user == "dana" else frozenset()
