@@ -125,7 +125,6 @@ def _known(work: Ledger, row: HeldCall, who: Principal, request: PressRequest, g
             held_id=row.held_id,
             result=result.value,
             sentence=sentence,
-            text=request.text[:MAX_TEXT] if isinstance(verdict, Asked) else "",
             at=work.now,
         ),
     )
