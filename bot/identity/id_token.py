@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -142,8 +141,7 @@ async def verify_logout_token(token: str, issuer: Issuer, keys: Keys, *, now: da
     if "nonce" in claims:
         raise _refused(TokenReason.NONCE, "an ID token was shown as a logout token")
     _addressed(claims, issuer, issuer.client_id)
-    # Older providers give a logout token no exp; its age is bounded either way.
-    issued, _ = _times({"exp": claims.get("iat"), **claims}, now, timedelta(seconds=issuer.max_age_s))
+    issued, _ = _times(claims, now, timedelta(seconds=issuer.max_age_s), may_lack_end=True)
     jti = claims.get("jti")
     if not isinstance(jti, str) or not 0 < len(jti) <= MAX_SUBJECT:
         raise _refused(TokenReason.JTI, "it has no name of its own")
@@ -198,9 +196,12 @@ def _audiences(claims: JsonObject) -> tuple[str, ...]:
     return tuple(listed)
 
 
-def _times(claims: JsonObject, now: datetime, max_age: timedelta) -> tuple[datetime, datetime]:
-    """When it was issued and when it ends."""
-    issued, ends = _moment(claims, "iat"), _moment(claims, "exp")
+def _times(
+    claims: JsonObject, now: datetime, max_age: timedelta, *, may_lack_end: bool = False
+) -> tuple[datetime, datetime]:
+    """When it was issued and when it ends. Older providers give a logout token no end: its age bounds it."""
+    issued = _moment(claims, "iat")
+    ends = issued + max_age if may_lack_end and "exp" not in claims else _moment(claims, "exp")
     begins = _moment(claims, "nbf") if "nbf" in claims else issued
     if now >= ends + SKEW:
         raise _refused(TokenReason.EXPIRED, "it has expired")
@@ -216,8 +217,9 @@ def _times(claims: JsonObject, now: datetime, max_age: timedelta) -> tuple[datet
 def _moment(claims: JsonObject, name: str) -> datetime:
     value = claims.get(name)
     # Whole or not (RFC 7519's NumericDate); True is a number to Python.
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float):
         raise _refused(TokenReason.TIMES, "one of its times is missing or no time")
+    # Also false for what is no number and for infinity.
     if not 0 <= value < 2**37:
         raise _refused(TokenReason.TIMES, "one of its times is beyond the calendar")
     return datetime.fromtimestamp(value, UTC)
