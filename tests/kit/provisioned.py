@@ -43,7 +43,8 @@ class _Tenant:
 
 
 class _Tenants:
-    tenants = {DEMO: _Tenant(), TenantId("other"): _Tenant()}
+    def __init__(self) -> None:
+        self.tenants = {DEMO: _Tenant(), TenantId("other"): _Tenant()}
 
     def tenant_of(self, surface: SurfaceName, team: str) -> TenantId | None:
         return {"T0ACME": DEMO, "entra-acme": DEMO, "demo": DEMO, "T0OTHER": TenantId("other")}.get(team)

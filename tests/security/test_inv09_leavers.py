@@ -4,10 +4,15 @@ votes taken back, queued effects stop. On SCIM's own rows, on both databases."""
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 
 import pytest
+from sqlalchemy.engine import Connection
 
+from audit.event import Event
 from audit.faults import StoreUnavailable
+from bot.messages import ChatUser
 from policy.approval import ApprovalStatus, PressResult
 from policy.model import Subject
 from tests.kit.door import DEMO, ISSUER, House
@@ -16,7 +21,7 @@ from tools.held import Blocked, BlockReason, EffectState, Executed, Held, HeldVi
 from tools.ports import NoticeKind
 
 NOTHING = (0, 0, 0)
-WAYS = {
+WAYS: dict[str, Callable[[Staff, str], object]] = {
     "deactivated": lambda staff, sub: staff.deactivate(sub),
     "deleted": lambda staff, sub: staff.delete(sub),
 }
@@ -160,7 +165,7 @@ async def test_a_group_that_changes_nothing_writes_nothing(staff: Staff) -> None
     assert (await house.press("bob", view)).result is PressResult.APPROVED
 
 
-LOSSES = {
+LOSSES: dict[str, Callable[[Staff], object]] = {
     "deactivated": lambda staff: staff.deactivate("ann"),
     "deleted": lambda staff: staff.delete("ann"),
     "lost group": lambda staff: staff.leaves_group("ann", "finance-approvers"),
@@ -428,6 +433,10 @@ async def test_a_session_of_somebody_else_s_issuer_is_not_meant(staff: Staff) ->
     assert staff.has("dana") == (2, 1, 1)
 
 
+def account_gone(conn: Connection, staff: Staff, who: ChatUser) -> list[Event]:
+    return staff.leavers.account_gone(conn, DEMO, who)
+
+
 async def test_a_deleted_chat_account_ends_its_link_and_what_its_holder_had_waiting(staff: Staff) -> None:
     house = staff.house
     staff.settle_in("dana")
@@ -435,8 +444,7 @@ async def test_a_deleted_chat_account_ends_its_link_and_what_its_holder_had_wait
     view, half = await house.ask_refund(), await house.ask_refund("120.00", order="1006", sub="greedy")
     await house.press("ann", half)
     for sub in ("dana", "ann"):
-        who = account(sub, SLACK)
-        staff.run(lambda conn, who=who: staff.leavers.account_gone(conn, DEMO, who))
+        staff.run(partial(account_gone, staff=staff, who=account(sub, SLACK)))
         assert staff.has(sub) == (1, 0, 0), "the account in the other chat was proved by itself"
     found = house.writer.read_blocking(lambda conn: staff.directory.by_account(conn, account("dana", TEAMS)))
     assert found is not None
