@@ -11,7 +11,7 @@ from audit.writer import Writer
 from policy.model import TenantId, ToolName
 from policy.rules import Policy
 from tools.integrity import MacKey
-from tools.ports import Observer, Outbox, People, Resume, TokenVerifier
+from tools.ports import Observer, Outbox, People, Resume, TokenVerifier, UserTokens
 from tools.spec import Tool
 
 
@@ -48,3 +48,5 @@ class Door:
     executor: str
     """Names this process in the effect ledger."""
     timings: Timings = Timings()
+    user_tokens: UserTokens | None = None
+    """People's own tokens for other APIs. None: no such API is configured."""

@@ -26,6 +26,7 @@ from policy.pii import redact
 from tools import approvals, asking, evidence, holding, immediate, pressing, running, signing
 from tools.admission import Admitted, TurnedAway, admit
 from tools.asking import BROKEN
+from tools.bearers import context_of
 from tools.desk import Desk
 from tools.door import Door
 from tools.effects import Claimed, Effect, Taken
@@ -133,7 +134,8 @@ class Gateway(Desk):
 
     async def _resolve_first(self, turn: TurnContext, admitted: Admitted) -> Resolved | Blocked:
         """Look up what the call depends on, before its digest is taken."""
-        ctx = self._context(admitted.principal, admitted.call_id, admitted.call_id, admitted.proposal.token)
+        who, call_id, token = admitted.principal, admitted.call_id, admitted.proposal.token
+        ctx = context_of(self._door, who, admitted.tool.name, call_id, call_id, token)
         try:
             return await asking.resolve(self._door, admitted.tool, ctx, admitted.arguments)
         except ActionError as error:
@@ -169,7 +171,8 @@ class Gateway(Desk):
     async def _run_now(self, turn: TurnContext, admitted: Admitted) -> Outcome:
         """Two durable rows around one run: `started` before, how it ended after (invariant 6)."""
         who, call_id = admitted.principal, admitted.call_id
-        ctx = self._context(who, call_id, f"{turn.tenant}:{call_id}", admitted.proposal.token)
+        key, token = f"{turn.tenant}:{call_id}", admitted.proposal.token
+        ctx = context_of(self._door, who, admitted.tool.name, call_id, key, token)
         try:
             begun = await self._door.writer.run(lambda conn: immediate.begin(conn, self._door, turn, admitted))
         except StoreUnavailable as error:
@@ -388,9 +391,6 @@ class Gateway(Desk):
         if found is None:
             raise LookupError(f"There is no held call {held_id} in {tenant}.")
         return found
-
-    def _context(self, who: Principal, call_id: str, key: str, token: str) -> CallContext:
-        return CallContext(who, call_id, key, token, self._door.clock())
 
     async def _recorded(self, tenant: TenantId, events: Sequence[Event], outcome: Blocked) -> Blocked:
         try:

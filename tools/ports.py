@@ -85,6 +85,18 @@ class TokenVerifier(Protocol):
         """
 
 
+class UserTokens(Protocol):
+    """A person's own token for another API, downscoped to one tool (invariant 2)."""
+
+    async def bearer(self, who: Principal, name: str, tool: ToolName, call_id: str) -> str:
+        """What the API `name` is called with in the name of `who`, for this one call. Not to be kept.
+
+        Raises:
+            tools.spec.SignInAgain: the person's sign-in no longer lets us; certainly nothing was done.
+            tools.spec.ActionError: there is none for another reason; certainly nothing was done.
+        """
+
+
 class People(Protocol):
     """Who holds which roles *now*. Asked again at every decision (invariants 3, 9)."""
 

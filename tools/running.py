@@ -18,6 +18,7 @@ from policy.model import Denied, Principal, RoleName, Subject, TenantId, ToolNam
 from tools import approvals, asking, effects, evidence, holding, killswitch, limits, settling, signing, turnstile
 from tools.admission import schema_problem
 from tools.approvals import HeldCall
+from tools.bearers import context_of
 from tools.door import Door
 from tools.effects import Claimed, Effect, Taken
 from tools.held import EffectState
@@ -104,7 +105,7 @@ async def prepare(door: Door, row: HeldCall, token: str | None) -> Prepared:
         call = signing.drawn_up(row)
     except ValueError:
         return Drift(settling.TAMPERED, "tampered")
-    ctx = CallContext(who, row.call_id, row.held_id, token, door.clock())
+    ctx = context_of(door, who, tool.name, row.call_id, row.held_id, token)
     if row.effect == EffectState.STARTED.value:
         # It may have happened already: what is left in the world says nothing about what was signed.
         return Ready(tool, ctx, Resolved(arguments=call.arguments, headline=row.headline, stable=call.stable))

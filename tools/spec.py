@@ -118,6 +118,39 @@ class ActionError(Exception):
         self.retryable = retryable
 
 
+class SignInAgain(ActionError):
+    """Only the requester can help: their sign-in with the company's IdP no longer lets us act for them elsewhere."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, Certainty.NOT_DONE)
+
+
+class Bearers(Protocol):
+    """The requester's own tokens for other APIs, each for this one call."""
+
+    async def bearer(self, name: str) -> str:
+        """What the API that tenants.yaml calls `name` is called with, in the requester's name.
+
+        Raises:
+            SignInAgain, ActionError: there is none; certainly nothing was done. Let it pass: its sentence is for the
+                card and the thread.
+        """
+
+
+class NoBearers:
+    """Where no such API is configured."""
+
+    async def bearer(self, name: str) -> str:
+        raise ActionError(
+            f"{name} cannot be called in your name: no such API is set up for your organisation. Nothing was done. "
+            "Tell an admin.",
+            Certainty.NOT_DONE,
+        )
+
+
+NO_BEARERS = NoBearers()
+
+
 class Redo(StrEnum):
     """Whether an effect may be fired again with the same key after a crash (invariant 7)."""
 
@@ -139,6 +172,8 @@ class CallContext:
     token: str
     """The call token, for a downstream API that checks it. At most 5 minutes old."""
     now: datetime
+    downstream: Bearers = NO_BEARERS
+    """For an API that checks its own authorization server's tokens: the requester's, downscoped to this tool."""
 
 
 class Action(Protocol):
