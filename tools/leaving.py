@@ -81,21 +81,6 @@ class _Leaver:
 
 
 def reconsider(
-    conn: Connection, door: Door, tenant: TenantId, subject: Subject, cause: str, now: datetime, *, force: bool = False
-) -> list[Event]:
-    """Take back what `subject` may no longer have waiting, as the directory is in this transaction.
-
-    Gone: every request that has not begun is voided, every vote on such a request taken back. Still there with fewer
-    roles: what they may no longer ask or approve. Nothing lost: nothing is written.
-
-    Args:
-        cause: the audit's word for why this is asked.
-        force: treat them as gone although the directory still lists them.
-    """
-    return reconsider_all(conn, door, tenant, (subject,), cause, now, force=force)
-
-
-def reconsider_all(
     conn: Connection,
     door: Door,
     tenant: TenantId,
@@ -105,7 +90,15 @@ def reconsider_all(
     *,
     force: bool = False,
 ) -> list[Event]:
-    """`reconsider` for everybody whom one change concerns. Passes the turnstile alone."""
+    """Take back what `subjects` may no longer have waiting, as the directory is in this transaction.
+
+    Gone: every request that has not begun is voided, every vote on such a request taken back. Still there with fewer
+    roles: what they may no longer ask or approve. Nothing lost: nothing is written. Passes the turnstile alone.
+
+    Args:
+        cause: the audit's word for why this is asked.
+        force: treat them as gone although the directory still lists them.
+    """
     if not subjects:
         return []
     turnstile.alone(conn, tenant)
