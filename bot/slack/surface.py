@@ -47,7 +47,7 @@ class ChannelFacts:
     is_shared: bool
     """With another organisation, now or pending."""
     members: tuple[str, ...]
-    """Slack user ids, bots included."""
+    """Slack user ids, bots included but this one."""
 
 
 class SlackSurface:
@@ -234,6 +234,9 @@ class SlackSurface:
         members: list[str] = []
         async for page in _pages(self.calls, "conversations.members", {"channel": channel}):
             members += [str(member) for member in list_at(page, "members")]
+        # The bot has to be there to post, and presses nothing.
+        own = (await self.workspace()).bot_user
+        members = [member for member in members if member != own]
         return ChannelFacts(channel, flag_at(told, "is_private"), _room_of(told) is Room.SHARED, tuple(members))
 
     async def _channel(self, destination: str) -> str:

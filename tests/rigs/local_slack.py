@@ -14,9 +14,10 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import aiohttp
@@ -63,7 +64,9 @@ async def until(probe: Callable[[], Awaitable[T | None]], what: str, seconds: fl
     raise AssertionError(f"timed out waiting for {what}")
 
 
-def _config(mode: str, request_url: str | None) -> str:
+def _config(
+    mode: str, request_url: str | None, private: Collection[str], members: Mapping[str, Collection[str]]
+) -> str:
     app = {
         "appId": "A01APP",
         "botUserId": BOT,
@@ -85,7 +88,12 @@ def _config(mode: str, request_url: str | None) -> str:
         for user, name in PEOPLE.items()
     ]
     channels = [
-        {"id": channel, "name": name, "is_private": channel in PRIVATE, "members": [*PEOPLE, BOT]}
+        {
+            "id": channel,
+            "name": name,
+            "is_private": channel in private,
+            "members": [*members.get(channel, PEOPLE), BOT],
+        }
         for channel, name in CHANNELS.items()
     ]
     workspace = {"name": "Acme", "domain": "acme", "teamId": TEAM}
@@ -108,10 +116,19 @@ class LocalSlack:
 
     @classmethod
     @contextlib.asynccontextmanager
-    async def start(cls, mode: str, folder: Path, request_url: str | None = None) -> AsyncIterator[LocalSlack]:
+    async def start(
+        cls,
+        mode: str,
+        folder: Path,
+        request_url: str | None = None,
+        *,
+        private: Collection[str] = PRIVATE,
+        members: Mapping[str, Collection[str]] = MappingProxyType({}),
+    ) -> AsyncIterator[LocalSlack]:
+        """`private`: those channels; `members`: who is in a channel beside the bot, where it is not everybody."""
         port = free_port()
         config = folder / f"local-slack-{port}.yaml"
-        config.write_text(_config(mode, request_url))
+        config.write_text(_config(mode, request_url, private, members))
         process = await asyncio.create_subprocess_exec(
             str(BINARY), "--config", str(config), "--port", str(port), "--base-host", "127.0.0.1",
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
