@@ -79,19 +79,22 @@ class Linking:
         now = self.clock()
         return await self.writer.read(lambda conn: self._open_ticket(tickets.by_secret(conn, secret), now))
 
-    async def begin(self, secret: str) -> str:
-        """The cookie of a flow in this browser.
+    def by_slack(self, who: ChatUser) -> bool:
+        """Whether Sign in with Slack proves this account."""
+        return who.surface == SLACK and self.slack is not None
+
+    async def begin(self, secret: str) -> tuple[str, Ticket]:
+        """The cookie of a new flow for this browser.
 
         Raises:
             Refused: the link counts no more.
         """
         now = self.clock()
 
-        def unit(conn: Connection) -> str:
+        def unit(conn: Connection) -> tuple[str, Ticket]:
             ticket = self._open_ticket(tickets.by_secret(conn, secret), now)
-            by_slack = ticket.who.surface == SLACK and self.slack is not None
-            step = Step.SLACK if by_slack else Step.COMPANY
-            return flows.start(conn, ticket.tenant, Purpose.LINK, step, now, ticket=ticket.sha256)
+            step = Step.SLACK if self.by_slack(ticket.who) else Step.COMPANY
+            return flows.start(conn, ticket.tenant, Purpose.LINK, step, now, ticket=ticket.sha256), ticket
 
         return await self._judged(unit)
 
@@ -160,7 +163,7 @@ class Linking:
             raise await self._not_theirs(flow, ticket, Why.OTHER_CHAT_USER, {"opened_by": claims.subject})
 
         def unit(conn: Connection) -> None:
-            self._person(conn, flow.tenant, subject)
+            self.person(conn, flow.tenant, subject)
             if not flows.advance(conn, flow, Step.CONFIRM, now, subject=subject, chat_proved=same_idp):
                 raise refused(Why.RACED, flow.tenant)
             sessions.vouched(conn, flow.tenant, subject, now)
@@ -178,7 +181,7 @@ class Linking:
         now = self.clock()
 
         def unit(conn: Connection) -> tuple[ChatUser, Person]:
-            person = self._person(conn, flow.tenant, flow.subject)
+            person = self.person(conn, flow.tenant, flow.subject)
             if flow.step is not Step.CODE:
                 return self._ticket(conn, flow, now).who, person
             question = confirmations.of_flow(conn, flow, now)
@@ -249,7 +252,7 @@ class Linking:
             if question is None:
                 raise refused(Why.QUESTION_OVER, tenant, dict(links.described(who)))
             if yes:
-                self._person(conn, tenant, question.subject)
+                self.person(conn, tenant, question.subject)
                 return confirmations.yes(conn, question, now)
             # Not raised: the question has to end.
             confirmations.end(conn, question, now)
@@ -325,7 +328,8 @@ class Linking:
             raise refused(Why.TEAM_MOVED, flow.tenant)
         return self._open_ticket(found, now)
 
-    def _person(self, conn: Connection, tenant: TenantId, subject: Subject | None) -> Person:
+    def person(self, conn: Connection, tenant: TenantId, subject: Subject | None) -> Person:
+        """Somebody who is there and active. Raises `Refused` otherwise."""
         person = None if subject is None else self.directory.by_subject(conn, tenant, subject)
         if person is None or person.tenant != tenant:
             raise refused(Why.NOT_IN_DIRECTORY, tenant, {} if subject is None else {"subject": subject.sub})
@@ -339,7 +343,7 @@ class Linking:
             raise refused(Why.RACED, flow.tenant)
         if self.tenants.tenant_of(who.surface, who.team) != flow.tenant:
             raise refused(Why.TEAM_MOVED, flow.tenant)
-        person = self._person(conn, flow.tenant, flow.subject)
+        person = self.person(conn, flow.tenant, flow.subject)
         how = How.TEAMS_SSO if chat_proof.one_idp(who, self.tenant(flow.tenant).issuer) else How.PROVED
         before = links.of_subject(conn, flow.tenant, person.subject)
         try:
@@ -357,7 +361,7 @@ class Linking:
 
         def unit(conn: Connection) -> tuple[Ticket, Person, str]:
             ticket = self._ticket(conn, flow, now)
-            person = self._person(conn, flow.tenant, flow.subject)
+            person = self.person(conn, flow.tenant, flow.subject)
             there = links.of_account(conn, ticket.who)
             if there is not None and (there.tenant, there.subject) != (flow.tenant, person.subject):
                 raise refused(Why.LINKED_TO_OTHER, flow.tenant, dict(links.described(ticket.who)))

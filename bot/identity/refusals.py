@@ -50,6 +50,8 @@ class Why(StrEnum):
     CHAT_SILENT = "chat_silent"
     QUESTION_OVER = "question_over"
     WRONG_CODE = "wrong_code"
+    LOGOUT_TOKEN = "logout_token"
+    """A back-channel logout that does not hold, or was used before."""
     RACED = "raced"
     """Another request of the same browser, or another browser with the same link, was first."""
 

@@ -123,7 +123,7 @@ def own_path(given: str | None) -> str | None:
     if not given or len(given) > 512 or not given.startswith("/") or not given.isascii() or not given.isprintable():
         return None
     # "//host" and "/\host" are other hosts to a browser; "/%2f…" stays here.
-    if given.startswith("//") or "\\" in given or given.startswith(("/signin", "/signout", "/link")):
+    if given.startswith(("//", "/signin", "/signout", "/link")) or "\\" in given:
         return None
     parts = urlsplit(given)
     return None if parts.scheme or parts.netloc else given
