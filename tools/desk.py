@@ -78,7 +78,7 @@ class Desk:
 
         Returns the audit rows, which the caller appends last.
         """
-        return leaving.reconsider_all(conn, self._door, tenant, subjects, cause, self._door.clock(), force=force)
+        return leaving.reconsider(conn, self._door, tenant, subjects, cause, self._door.clock(), force=force)
 
     # -- reading ---------------------------------------------------------------------------------------------
 
