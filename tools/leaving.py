@@ -232,9 +232,10 @@ def _voted(conn: Connection, tenant: TenantId, subject: Subject) -> Iterator[tup
         sa.select(VOTE)
         .join(HELD, _CAST_ON)
         .where(VOTE.c.tenant == tenant, VOTE.c.issuer == subject.issuer, VOTE.c.sub == subject.sub, *_LIVE)
-        .order_by(VOTE.c.held_id)
     )
-    for vote in [Vote(**found) for found in conn.execute(query).mappings()]:
+    cast = [Vote(**found) for found in conn.execute(query).mappings()]
+    # Sorted here: asked to sort, SQLite reads every vote of the tenant in the order of its primary key.
+    for vote in sorted(cast, key=lambda one: one.held_id):
         row = _live(conn, tenant, vote.held_id)
         if row is not None and row.revision == vote.revision:
             yield row, vote
