@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -216,7 +215,7 @@ def check_response_issuer(meta: Metadata, iss: str | None) -> None:
     """
     if iss is None and not meta.iss_in_response:
         return
-    if iss is None or not hmac.compare_digest(iss.encode(), meta.issuer.encode()):
+    if iss != meta.issuer:
         raise OidcError(
             OidcFault.ISSUER,
             "This answer does not come from the sign-in service you were sent to. Nothing was done. "

@@ -3,7 +3,8 @@
 Knows how it starts and ends, and its two development pages (log in, consent) as a browser would see them.
 
     with oidc_provider(clients=[client("app", redirect)], accounts={"dana": {"email": "dana@acme.example"}}) as rig:
-        code = rig.browser().log_in(authorize_url, "dana")
+        with rig.browser() as browser:
+            code = browser.log_in(authorize_url, "dana")["code"]
 """
 
 from __future__ import annotations
