@@ -295,6 +295,13 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('tenant', 'group_id', 'member_id')
     )
     op.create_index('scim_member_of', 'scim_member', ['tenant', 'member_id'], unique=False)
+    op.create_table('scim_refusals',
+    sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('minute', UtcDateTime(), nullable=False),
+    sa.Column('seen', sa.Integer(), nullable=False),
+    sa.Column('told', sa.Boolean(), nullable=False),
+    sa.PrimaryKeyConstraint('tenant', 'minute')
+    )
     op.create_table('scim_resource',
     sa.Column('tenant', sa.String(), nullable=False),
     sa.Column('resource_id', sa.String(), nullable=False),
@@ -302,6 +309,7 @@ def upgrade() -> None:
     sa.Column('external_id', sa.String(), nullable=True),
     sa.Column('unique_name', sa.String(), nullable=True),
     sa.Column('display_name', sa.String(), nullable=True),
+    sa.Column('name_key', sa.String(), nullable=True),
     sa.Column('active', sa.Boolean(), nullable=False),
     sa.Column('employee_number', sa.String(), nullable=True),
     sa.Column('email', sa.String(), nullable=True),
@@ -314,6 +322,7 @@ def upgrade() -> None:
     sa.UniqueConstraint('tenant', 'resource_type', 'unique_name')
     )
     op.create_index('scim_resource_listed', 'scim_resource', ['tenant', 'resource_type', 'created_at'], unique=False)
+    op.create_index('scim_resource_named', 'scim_resource', ['tenant', 'resource_type', 'name_key'], unique=False)
     op.create_table('scim_token',
     sa.Column('token_id', sa.String(), nullable=False),
     sa.Column('tenant', sa.String(), nullable=False),
@@ -336,6 +345,8 @@ def upgrade() -> None:
     sa.Column('sealed', sa.String(), nullable=False),
     sa.Column('generation', sa.Integer(), nullable=False),
     sa.Column('token_sha256', sa.String(), nullable=False),
+    sa.Column('lease', sa.String(), nullable=True),
+    sa.Column('lease_until', UtcDateTime(), nullable=True),
     sa.Column('created_at', UtcDateTime(), nullable=False),
     sa.Column('changed_at', UtcDateTime(), nullable=False),
     sa.Column('ended_at', UtcDateTime(), nullable=True),
@@ -455,6 +466,7 @@ def upgrade() -> None:
     sa.Column('void', sa.Boolean(), nullable=False),
     sa.PrimaryKeyConstraint('tenant', 'held_id', 'revision', 'issuer', 'sub')
     )
+    op.create_index('vote_voter', 'vote', ['tenant', 'issuer', 'sub'], unique=False)
     op.create_table('web_session',
     sa.Column('sha256', sa.String(), nullable=False),
     sa.Column('tenant', sa.String(), nullable=False),
@@ -481,6 +493,7 @@ def downgrade() -> None:
     op.drop_index('web_session_sid', table_name='web_session')
     op.drop_index('ix_web_session_expires_at', table_name='web_session')
     op.drop_table('web_session')
+    op.drop_index('vote_voter', table_name='vote')
     op.drop_table('vote')
     op.drop_index('ix_used_jti_expires_at', table_name='used_jti')
     op.drop_table('used_jti')
@@ -500,8 +513,10 @@ def downgrade() -> None:
     op.drop_table('sealed_grant')
     op.drop_index('ix_scim_token_tenant', table_name='scim_token')
     op.drop_table('scim_token')
+    op.drop_index('scim_resource_named', table_name='scim_resource')
     op.drop_index('scim_resource_listed', table_name='scim_resource')
     op.drop_table('scim_resource')
+    op.drop_table('scim_refusals')
     op.drop_index('scim_member_of', table_name='scim_member')
     op.drop_table('scim_member')
     op.drop_table('scim_contact')
