@@ -12,16 +12,17 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from audit.faults import StoreUnavailable, spoken
 from audit.writer import make_engine
 from bot import demo as demo_workspace
 from bot import migrations, service, service_role
 from bot.agent.routing import RoutingError
-from bot.checkup import Channel, DatabaseRole, Finding, Level, judge_role
+from bot.checkup import Channel, DatabaseRole, Finding, Known, Level, judge_role
 from bot.core import Core, open_core
 from bot.identity.book import DirectoryBook
+from bot.identity.scim_directory import ScimDirectory
 from bot.keys import make_keys
 from bot.messages import ChatUser
 from bot.ports import Directory, PolicyOf, SurfaceError
@@ -145,6 +146,30 @@ async def channel_facts(settings: Settings, destinations: tuple[str, ...]) -> tu
             members = tuple(ChatUser(surface.name, team, user) for user in facts.members)
             found.append(Channel(destination, not facts.is_private, facts.is_shared, members))
         return tuple(found)
+
+
+async def known_people(settings: Settings) -> tuple[Known, ...]:
+    """What the IdPs have provisioned, of every organisation.
+
+    Raises:
+        AppError, StoreUnavailable: the database cannot be asked.
+    """
+    async with operator(settings) as session:
+        core = session.core
+
+        def unit(conn: Connection) -> tuple[Known, ...]:
+            directory = core.directory
+            return tuple(
+                Known(
+                    tenant,
+                    directory.people(conn, tenant),
+                    directory.groups_unmapped(conn, tenant, core.policy.of(tenant).roles.known_groups()),
+                    directory.unsubjected(conn, tenant) if isinstance(directory, ScimDirectory) else (),
+                )
+                for tenant in directory.tenants()
+            )
+
+        return await core.writer.read(unit)
 
 
 def database_role(settings: Settings) -> DatabaseRole | None:

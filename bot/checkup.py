@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bot.identity.directory import DirectoryError, DirectoryFile
 from bot.identity.people import person_key
+from bot.identity.tenants import Tenants, TenantsError, read_tenants
 from bot.keys import KeysError, open_keys
 from bot.messages import ChatUser
-from bot.policy_files import read_policy
+from bot.policy_files import PolicyFiles
 from bot.ports import Person
-from bot.settings import Settings, look
+from bot.settings import PersonKey, Settings, look
 from policy.model import GateKind, RoleName, TenantId
 from policy.rules import Policy, PolicyError
 
@@ -58,58 +58,78 @@ class DatabaseRole:
 
 
 @dataclass(frozen=True, slots=True)
+class Known:
+    """What an organisation's IdP has provisioned, as the database has it."""
+
+    tenant: TenantId
+    people: tuple[Person, ...]
+    unmapped: tuple[str, ...] = ()
+    """Groups that no role names."""
+    unsubjected: tuple[str, ...] = ()
+    """SCIM ids of active users without an externalId."""
+
+
+@dataclass(frozen=True, slots=True)
 class Read:
     """What could be read, for the questions that need more than one file."""
 
     settings: Settings
-    policy: Policy | None
-    directory: DirectoryFile | None
+    policy: PolicyFiles | None
+    tenants: Tenants | None
     findings: tuple[Finding, ...]
 
     @property
     def destinations(self) -> tuple[str, ...]:
         """The channels that tools.yaml names, each once."""
-        return tuple(sorted({place for _, place in _places(self.policy)})) if self.policy is not None else ()
+        return tuple(sorted({place for policy in self._policies() for _, place in _places(policy)}))
+
+    def _policies(self) -> tuple[Policy, ...]:
+        if self.policy is None:
+            return ()
+        own = () if self.tenants is None else tuple(self.policy.of(tenant) for tenant in self.tenants.tenants)
+        return own or (self.policy.current(),)
 
 
 def examine(environ: Mapping[str, str]) -> Read:
-    """Settings, policy, directory and keys, each read as far as it goes. Never raises for what is in them."""
+    """Settings, policy, organisations and keys, each read as far as it goes. Never raises for what is in them."""
     settings, faults = look(environ)
     found = [Finding(Level.ERROR, fault.where, fault.what, fault.mend) for fault in faults]
     found += _lacking(settings)
-    policy: Policy | None = None
+    tenants: Tenants | None = None
     try:
-        policy = read_policy(settings.policy_dir)
-        found += [_problem(Level.WARNING, at.file, at.line, at.key, at.what, at.mend) for at in policy.warnings]
-    except PolicyError as error:
+        tenants = read_tenants(settings.tenants, environ)
+        found += [_problem(Level.WARNING, at.file, at.line, at.key, at.what, at.mend) for at in tenants.warnings]
+    except TenantsError as error:
         found += [_problem(Level.ERROR, at.file, at.line, at.key, at.what, at.mend) for at in error.problems]
-    directory: DirectoryFile | None = None
+    policy: PolicyFiles | None = None
     try:
-        directory = DirectoryFile(settings.directory)
-    except DirectoryError as error:
+        policy = PolicyFiles(settings.policy_dir, over=tenants.policies() if tenants is not None else None)
+        warnings = {at: None for each in (policy.current(), *policy.own()) for at in each.warnings}
+        found += [_problem(Level.WARNING, at.file, at.line, at.key, at.what, at.mend) for at in warnings]
+    except PolicyError as error:
         found += [_problem(Level.ERROR, at.file, at.line, at.key, at.what, at.mend) for at in error.problems]
     try:
         open_keys(settings.keys_dir)
     except KeysError as error:
         what, _, mend = str(error).partition(". ")
         found.append(Finding(Level.ERROR, "keys", f"{what}.", mend))
-    if policy is not None and directory is not None:
-        found += _people(settings, policy, directory)
-    return Read(settings, policy, directory, tuple(found))
+    return Read(settings, policy, tenants, tuple(found))
 
 
-def judge_channels(read: Read, channels: Sequence[Channel]) -> tuple[Finding, ...]:
-    """What is wrong with the places where cards are posted."""
-    if read.policy is None or read.directory is None:
+def judge_people(read: Read, known: Sequence[Known]) -> tuple[Finding, ...]:
+    """What is wrong with the people that the IdPs have provisioned."""
+    if read.policy is None:
         return ()
-    roles: dict[str, set[RoleName]] = {}
-    for role, place in _places(read.policy):
-        roles.setdefault(place, set()).add(role)
-    return tuple(
-        finding
-        for channel in channels
-        for finding in _channel(channel, roles.get(channel.destination, set()), read.policy, read.directory)
-    )
+    key = read.settings.person_key
+    return tuple(finding for one in known for finding in _people(key, read.policy.of(one.tenant), one))
+
+
+def judge_channels(read: Read, channels: Sequence[Channel], known: Sequence[Known]) -> tuple[Finding, ...]:
+    """What is wrong with the places where cards are posted."""
+    if read.policy is None:
+        return ()
+    people = {account: person for one in known for person in one.people for account in person.accounts}
+    return tuple(finding for channel in channels for finding in _channel(channel, read.policy, people))
 
 
 def judge_role(role: DatabaseRole | None) -> Iterator[Finding]:
@@ -138,26 +158,34 @@ def _lacking(settings: Settings) -> Iterator[Finding]:
         yield Finding(Level.ERROR, "ANTHROPIC_API_KEY", "is missing: there is no model to ask.", mend)
 
 
-def _people(settings: Settings, policy: Policy, directory: DirectoryFile) -> Iterator[Finding]:
-    known = policy.roles.known_groups()
-    unmapped = sorted({one for tenant in directory.tenants() for one in directory.groups_unmapped(None, tenant, known)})
-    if unmapped:
+def _people(key: PersonKey, policy: Policy, known: Known) -> Iterator[Finding]:
+    where = f"tenant {known.tenant}"
+    active = [person for person in known.people if person.active]
+    if not active:
+        mend = "Connect the IdP: `countersign scim token create`, then docs/identity.md."
+        yield Finding(Level.WARNING, where, "has nobody: no IdP has provisioned people yet.", mend)
+        return
+    if known.unmapped:
         mend = "Their members get no role by them. Name them in roles.yaml if they should."
-        yield Finding(Level.WARNING, "roles.yaml", f"names none of these groups: {', '.join(unmapped)}.", mend)
+        yield Finding(Level.WARNING, "roles.yaml", f"names none of these groups: {', '.join(known.unmapped)}.", mend)
+    if known.unsubjected:
+        some = ", ".join(known.unsubjected[:5]) + (", …" if len(known.unsubjected) > 5 else "")
+        what = f"has {len(known.unsubjected)} people without an externalId: {some}."
+        mend = "Nobody can be acted for without. Map it in the IdP's provisioning (Entra: objectId), then push again."
+        yield Finding(Level.WARNING, where, what, mend)
     wanted = _approvers(policy)
-    for tenant in directory.tenants():
-        for role, tools in sorted(wanted.items()):
-            if not any(role in policy.roles.roles_of(one.groups) for one in _active(directory, tenant)):
-                what = f"has nobody with the role {role}, which approves {', '.join(tools)}."
-                mend = "Put somebody into one of the role's groups: such requests would wait until they expire."
-                yield Finding(Level.WARNING, f"tenant {tenant}", what, mend)
-        for one in _active(directory, tenant):
-            if person_key(one, settings.person_key) is None and policy.roles.roles_of(one.groups) & wanted.keys():
-                what = f"lacks {settings.person_key.value}, which tells two people apart here."
-                yield Finding(Level.WARNING, one.display_name, what, "Until it is added they can approve nothing.")
+    for role, tools in sorted(wanted.items()):
+        if not any(role in policy.roles.roles_of(one.groups) for one in active):
+            what = f"has nobody with the role {role}, which approves {', '.join(tools)}."
+            mend = "Put somebody into one of the role's groups: such requests would wait until they expire."
+            yield Finding(Level.WARNING, where, what, mend)
+    for one in active:
+        if person_key(one, key) is None and policy.roles.roles_of(one.groups) & wanted.keys():
+            what = f"lacks {key.value}, which tells two people apart here."
+            yield Finding(Level.WARNING, one.display_name, what, "Until it is added they can approve nothing.")
 
 
-def _channel(channel: Channel, roles: set[RoleName], policy: Policy, directory: DirectoryFile) -> Iterator[Finding]:
+def _channel(channel: Channel, policies: PolicyFiles, people: Mapping[ChatUser, Person]) -> Iterator[Finding]:
     if channel.problem is not None:
         mend = "Invite the bot, or correct the name in tools.yaml: cards posted there would not arrive."
         yield Finding(Level.ERROR, channel.destination, channel.problem, mend)
@@ -170,10 +198,13 @@ def _channel(channel: Channel, roles: set[RoleName], policy: Policy, directory: 
         yield Finding(Level.ERROR, channel.destination, "is shared with another organisation.", mend)
     idle: list[str] = []
     for account in channel.members:
-        person = directory.by_account(None, account)
+        person = people.get(account)
         if person is None or not person.active:
             idle.append(str(account))
-        elif not policy.roles.roles_of(person.groups) & roles:
+            continue
+        policy = policies.of(person.tenant)
+        roles = {role for role, place in _places(policy) if place == channel.destination}
+        if not policy.roles.roles_of(person.groups) & roles:
             idle.append(person.display_name)
     if idle:
         what = f"has members who may not approve what is posted there: {', '.join(sorted(idle))}."
@@ -194,10 +225,6 @@ def _places(policy: Policy) -> Iterator[tuple[RoleName, str]]:
     for rule in policy.tools.values():
         for role, places in rule.gate.destinations.items():
             yield from ((role, place) for place in places if place.startswith("#"))
-
-
-def _active(directory: DirectoryFile, tenant: TenantId) -> Iterator[Person]:
-    return (person for person in directory.people(None, tenant) if person.active)
 
 
 def _problem(level: Level, file: str, line: int, key: str, what: str, mend: str) -> Finding:

@@ -12,16 +12,15 @@ import importlib
 import importlib.metadata
 import os
 import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING, Annotated, TypeVar, assert_never
 
 import typer
 
-from audit.faults import spoken
 from bot import cli_audit, cli_data, cli_keys, cli_policy
+from bot.cli_check import check, starting
 from bot.cli_data import tenant_of as _tenant
 from bot.console import DEMO_HOME, DONE, FOUND, WRONG_USE, AsJson, Demo, Shell, Tenant, answering, settings_of
 from bot.settings import for_demo, read
@@ -32,7 +31,6 @@ from tools.stops import By
 
 if TYPE_CHECKING:
     from bot.app import Operator
-    from bot.checkup import Finding
 
 T = TypeVar("T")
 
@@ -48,6 +46,7 @@ app.add_typer(cli_policy.identity_app, name="identity")
 app.add_typer(cli_data.data_app, name="data")
 app.add_typer(cli_data.doubt_app, name="doubt")
 app.add_typer(cli_keys.app, name="keys")
+app.command()(check)
 
 ScopeWords = Annotated[
     list[str] | None,
@@ -85,7 +84,7 @@ def demo(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="8080, or the next free one.")] = None,
 ) -> None:
     """The demo workspace on this machine: no keys, no accounts, nothing leaves."""
-    with answering(as_json=False) as shell, _starting(shell):
+    with answering(as_json=False) as shell, starting(shell):
         from bot import app as service
         from bot.web.serving import PortTaken
 
@@ -105,7 +104,7 @@ def demo(
 @app.command()
 def serve() -> None:
     """Serve the configured chats until told to stop."""
-    with answering(as_json=False) as shell, _starting(shell):
+    with answering(as_json=False) as shell, starting(shell):
         settings = read(os.environ)
         from bot import app as service
 
@@ -120,7 +119,7 @@ def migrate(
     as_json: AsJson = False,
 ) -> None:
     """Bring the database up to date, and make the keys that are missing. Safe to run again."""
-    with answering(as_json) as shell, _starting(shell):
+    with answering(as_json) as shell, starting(shell):
         settings = read(os.environ)
         from bot import app as service
 
@@ -135,40 +134,9 @@ def migrate(
 
 
 @app.command()
-def check(
-    offline: Annotated[bool, typer.Option("--offline", help="Files only: do not ask the chat.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Report every missing setting, bad file and unsafe channel at once."""
-    with answering(as_json) as shell, _starting(shell):
-        from bot import checkup
-
-        seen = checkup.examine(os.environ)
-        found = list(seen.findings)
-        from bot import app as service
-
-        if not offline:
-            found += checkup.judge_role(service.database_role(seen.settings))
-        if not offline and seen.settings.slack is not None and seen.destinations:
-            with shell.progress("Asking the chat"):
-                channels = asyncio.run(service.channel_facts(seen.settings, seen.destinations))
-            found += checkup.judge_channels(seen, channels)
-        errors = [finding for finding in found if finding.level is checkup.Level.ERROR]
-        if shell.as_json:
-            shell.json({"ready": not errors, "findings": [_finding(at) for at in found]})
-        else:
-            for at in sorted(found, key=lambda one: one.level is not checkup.Level.ERROR):
-                shell.say(f"{at.level.value}: {at.where} {at.what} {at.mend}", "red" if at in errors else "yellow")
-            shell.say(
-                f"{len(errors)} to mend." if errors else "Ready to serve.", "bold red" if errors else "bold green"
-            )
-        raise typer.Exit(FOUND if errors else DONE)
-
-
-@app.command()
 def kill(words: ScopeWords = None, tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) -> None:
     """Stop everything, an organisation, a tool or a person. Without a scope: show what would stop, change nothing."""
-    with answering(as_json) as shell, _starting(shell):
+    with answering(as_json) as shell, starting(shell):
         if not words:
             report = _stop(shell, None, "", tenant, demo)
             return _show_stops(shell, report, "Nothing was stopped. `countersign kill all REASON` would stop:")
@@ -184,7 +152,7 @@ def kill(words: ScopeWords = None, tenant: Tenant = None, demo: Demo = False, as
 @app.command()
 def resume(words: ScopeWords = None, tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) -> None:
     """Lift a stop. Nothing runs by itself: what was stopped needs a fresh press."""
-    with answering(as_json) as shell, _starting(shell):
+    with answering(as_json) as shell, starting(shell):
         scope, rest = _scope(shell, words or [])
         if rest:
             shell.fail("A resume takes a scope and nothing else. Nothing was changed.", WRONG_USE)
@@ -201,7 +169,7 @@ def resume(words: ScopeWords = None, tenant: Tenant = None, demo: Demo = False, 
 @app.command()
 def status(tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) -> None:
     """Whether anything is stopped, what waits and what is under way. Exit status 1: something is stopped."""
-    with answering(as_json) as shell, _starting(shell):
+    with answering(as_json) as shell, starting(shell):
 
         async def look(operator: Operator) -> KillReport:
             return await operator.gateway.kills(_tenant(shell, operator, tenant))
@@ -214,7 +182,7 @@ def status(tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) -
 @app.command()
 def pending(tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) -> None:
     """Every request that waits for an approval. Exit status 1: none does."""
-    with answering(as_json) as shell, _starting(shell):
+    with answering(as_json) as shell, starting(shell):
 
         async def look(operator: Operator) -> list[HeldView]:
             name = _tenant(shell, operator, tenant)
@@ -345,18 +313,6 @@ def _show_stops(shell: Shell, report: KillReport, first: str) -> None:
 # --- what they stand on -----------------------------------------------------------------------------------
 
 
-@contextmanager
-def _starting(shell: Shell) -> Iterator[None]:
-    """What did not start says so in its sentence. Imported late: see the top of this file."""
-    from bot import app as service
-
-    try:
-        with spoken():
-            yield
-    except service.AppError as error:
-        shell.fail(str(error), WRONG_USE if isinstance(error, service.WrongUse) else FOUND)
-
-
 def _operate(work: Callable[[Operator], Awaitable[T]], demo: bool) -> T:
     """`work` on the door, with no chat and no model (invariant 8)."""
 
@@ -367,10 +323,6 @@ def _operate(work: Callable[[Operator], Awaitable[T]], demo: bool) -> T:
             return await work(operator)
 
     return asyncio.run(run())
-
-
-def _finding(at: Finding) -> Json:
-    return {"level": at.level.value, "where": at.where, "what": at.what, "mend": at.mend}
 
 
 def _switch(one: KillView) -> Json:

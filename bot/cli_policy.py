@@ -1,7 +1,9 @@
-"""`countersign policy …` and `countersign identity …`: files and what follows from them. Needs no database."""
+"""`countersign policy …` and `countersign identity …`: who may do what, and why. Changes nothing."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, assert_never
@@ -13,7 +15,7 @@ from bot.identity.directory import DirectoryFile
 from bot.identity.people import person_key, principal_of
 from bot.policy_files import PolicyFiles, read_policy
 from bot.ports import Person
-from bot.settings import PersonKey
+from bot.settings import PersonKey, Settings
 from policy.decide import Sums, decide
 from policy.decide import explain as derivation
 from policy.model import Allowed, Decision, Denied, Json, NeedsApproval, TenantId, ToolName
@@ -64,8 +66,8 @@ def explain(
 ) -> None:
     """What a person may do with a tool, and why. Exit status 1: denied."""
     with answering(as_json) as shell:
-        files, directory, key = _files(demo)
-        person = _person(shell, directory, who, tenant)
+        files, people, key = _known(demo, tenant)
+        person = _person(shell, people, who)
         sums = Sums(Decimal(0), Decimal(0), currency)  # the smallest: what it takes below the threshold
         if amount is not None:
             try:
@@ -90,9 +92,7 @@ def explain(
 def list_(tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) -> None:
     """Everybody the directory knows, with the roles that policy gives them."""
     with answering(as_json) as shell:
-        files, directory, key = _files(demo)
-        names = (TenantId(tenant),) if tenant is not None else directory.tenants()
-        people = [person for name in names for person in directory.people(None, name)]
+        files, people, key = _known(demo, tenant)
         described = [_described(person, files.of(person.tenant), key) for person in people]
         if shell.as_json:
             shell.json(described)
@@ -106,8 +106,8 @@ def list_(tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) ->
 def show(who: Who, tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) -> None:
     """One person: groups, roles, what they may ask for and what they may approve."""
     with answering(as_json) as shell:
-        files, directory, key = _files(demo)
-        person = _person(shell, directory, who, tenant)
+        files, people, key = _known(demo, tenant)
+        person = _person(shell, people, who)
         found = _described(person, files.of(person.tenant), key)
         if shell.as_json:
             shell.json(found)
@@ -115,15 +115,28 @@ def show(who: Who, tenant: Tenant = None, demo: Demo = False, as_json: AsJson = 
             shell.table(("", ""), [(name, _cell(value)) for name, value in found.items()])
 
 
-def _files(demo: bool) -> tuple[PolicyFiles, DirectoryFile, PersonKey]:
+def _known(demo: bool, tenant: str | None) -> tuple[PolicyFiles, tuple[Person, ...], PersonKey]:
+    """The policy, everybody of the organisation (of all, if none is named), and what tells people apart."""
     settings = settings_of(demo)
-    return PolicyFiles(settings.policy_dir), DirectoryFile(settings.directory), settings.person_key
-
-
-def _person(shell: Shell, directory: DirectoryFile, who: str, tenant: str | None) -> Person:
-    """The one person `who` names; anything else ends the command."""
+    if settings.directory is None:
+        return asyncio.run(_provisioned(settings, tenant))
+    directory = DirectoryFile(settings.directory)
     names = (TenantId(tenant),) if tenant is not None else directory.tenants()
-    people = [person for name in names for person in directory.people(None, name)]
+    people = tuple(person for name in names for person in directory.people(None, name))
+    return PolicyFiles(settings.policy_dir), people, settings.person_key
+
+
+async def _provisioned(settings: Settings, tenant: str | None) -> tuple[PolicyFiles, tuple[Person, ...], PersonKey]:
+    from bot import app as service
+
+    async with service.operator(settings) as operator:
+        names = (TenantId(tenant),) if tenant is not None else operator.directory.tenants()
+        people = [person for name in names for person in await operator.book.people(name)]
+        return operator.core.policy, tuple(people), settings.person_key
+
+
+def _person(shell: Shell, people: Sequence[Person], who: str) -> Person:
+    """The one person `who` names; anything else ends the command."""
     wanted = who.casefold()
     found = [
         person

@@ -27,12 +27,14 @@ for the people who have to approve it.
 - `/countersign whoami`: who I think you are, and what you may ask for
 - `/countersign pending`: what waits for you, and what you asked for
 - `/countersign status`: whether anything is stopped
+- `/countersign link`, `/countersign unlink`: say who you are, or take it back
 - `/countersign help`: this text
 
 **For admins**
 - `/countersign kill all REASON`: stop everything in this organisation
 - `/countersign kill tool NAME REASON`, e.g. `kill tool refund.issue wrong amounts`
 - `/countersign kill user @NAME REASON`
+- `/countersign unlink @NAME`: somebody's chat accounts are nobody's from then on
 - `/countersign kill`: changes nothing, shows what a kill would stop
 - `/countersign resume all | tool NAME | user @NAME`: nothing runs by itself; what was stopped needs a fresh press"""
 SEE_HELP = "`/countersign help` shows how."

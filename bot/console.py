@@ -21,6 +21,7 @@ from rich.text import Text
 from audit.checkpoint import CheckpointError
 from audit.faults import StoreUnavailable
 from bot.identity.directory import DirectoryError
+from bot.identity.tenants import TenantsError
 from bot.keys import KeysError
 from bot.settings import Settings, SettingsError, for_demo, read
 from policy.model import Json
@@ -93,7 +94,7 @@ Demo = Annotated[bool, typer.Option("--demo", help="Look at the demo workspace's
 Tenant = Annotated[str | None, typer.Option(help="The organisation. Not needed where there is only one.")]
 
 DEMO_HOME = Path(".demo")
-TOLD = (SettingsError, KeysError, PolicyError, DirectoryError, StoreUnavailable, CheckpointError)
+TOLD = (SettingsError, KeysError, PolicyError, TenantsError, DirectoryError, StoreUnavailable, CheckpointError)
 """Errors whose text was written for people."""
 
 

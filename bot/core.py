@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from pathlib import Path
+from types import MappingProxyType
 
 from sqlalchemy.engine import Engine
 
@@ -22,48 +24,47 @@ from audit.event import Event, Kind
 from audit.faults import StoreUnavailable
 from audit.store import AuditStore
 from audit.writer import Writer, make_engine
-from bot.agent.offline import Offline
+from bot import providers
 from bot.agent.routing import Router, Routes
-from bot.agent.spans import NoTrace, Tracing
+from bot.agent.spans import NoTrace
 from bot.durable import Durable
 from bot.identity.book import DirectoryBook
-from bot.identity.directory import DirectoryError, DirectoryFile
+from bot.identity.directory import DirectoryError, DirectoryFile, OnReload
+from bot.identity.keyring import KeyRing
+from bot.identity.leavers import Leavers
 from bot.identity.people import DirectoryPeople
 from bot.identity.resolve import Resolver
-from bot.identity.tokens import CallTokens
+from bot.identity.scim_directory import ScimDirectory
+from bot.identity.tenants import Tenants, read_tenants
+from bot.identity.tokens import ISSUER, CallTokens
 from bot.keys import Keys, open_keys
 from bot.messages import SurfaceName
 from bot.parts import Parts
 from bot.policy_files import PolicyFiles
-from bot.ports import ChatSurface, Directory, Model
+from bot.ports import ChatSurface, Directory
 from bot.retention import Retention
-from bot.settings import ModelAccess, Settings, SmtpSecurity
+from bot.settings import Settings
 from bot.turn import Turn
-from policy.model_rules import Adapter
 from policy.pii import redact
 from policy.rules import Policy, PolicyError
 from tools.business import Business, open_business
-from tools.catalog import Catalog, Encryption, MailBackend, PaymentsBackend, ToolSettings, catalog
+from tools.catalog import Catalog, catalog
 from tools.door import Door
 from tools.gateway import Gateway
-from tools.ports import Observer
 from tools.seed import seed
 
 log = logging.getLogger("countersign.app")
 
 CHECKPOINT_S = 60.0
+NONE_BUT_A_FILE = Tenants(MappingProxyType({}), MappingProxyType({}), MappingProxyType({}))
+"""The demo's organisations stand in its directory file."""
 BUSY_MS = 8_000
 """How long a write waits for another program's lock on SQLite. Ours hold it for milliseconds; what is handed in while
 one write waits is told after a second wait, and people should hear of it while they still look."""
-LANGFUSE_CLOUD = "https://cloud.langfuse.com"
 
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-class Observing(Tracing, Observer, Protocol):
-    """What traces turns hears of tool calls too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +76,21 @@ class Core:
     writer: Writer
     audit: AuditStore
     policy: PolicyFiles
+    tenants: Tenants
     directory: Directory
     keys: Keys = field(repr=False)
+    ring: KeyRing = field(repr=False)
     business: Business
     catalog: Catalog
     durable: Durable
     tokens: CallTokens = field(repr=False)
     people: DirectoryPeople
     gateway: Gateway
-    tracing: NoTrace | Observing
+    tracing: NoTrace | providers.Observing
+
+    @property
+    def leavers(self) -> Leavers:
+        return Leavers(self.gateway, self.directory, self.policy.of, utc_now)
 
     @property
     def book(self) -> DirectoryBook:
@@ -123,22 +130,24 @@ def open_core(settings: Settings) -> Core:
     """Policy, directory, keys and databases as `settings` state them. Fails closed, with sentences (invariant 13).
 
     Raises:
-        PolicyError, DirectoryError, KeysError, StoreUnavailable, ValueError: what is wrong and how to mend it.
+        PolicyError, TenantsError, DirectoryError, KeysError, StoreUnavailable, ValueError: what is wrong, and the mend.
     """
     keys = open_keys(settings.keys_dir)
     reloads = _Reloads()
-    policy = PolicyFiles(settings.policy_dir, reloads.policy)
-    directory = DirectoryFile(settings.directory, reloads.directory)
+    tenants = read_tenants(settings.tenants, os.environ) if settings.directory is None else NONE_BUT_A_FILE
+    policy = PolicyFiles(settings.policy_dir, reloads.policy, tenants.policies())
+    directory = people_of(settings.directory, tenants, reloads.directory)
     engine = make_engine(settings.database_url, busy_timeout_ms=BUSY_MS)
     writer = Writer(engine)
     business = open_business(settings.business_url)
     audit = AuditStore(redact)
     replica = uuid.uuid4().hex
     durable = Durable(engine, writer, replica_id=replica, clock=utc_now)
-    tokens = CallTokens(keys.tokens)
+    ring = KeyRing(settings.keys_dir)
+    tokens = CallTokens(ring, issuer=settings.base_url or ISSUER)
     people = DirectoryPeople(directory, policy.of, settings.person_key)
-    tracing = _tracing(settings)
-    tools = catalog(_tool_settings(settings), business)
+    observer = providers.tracing(settings)
+    tools = catalog(providers.tool_settings(settings), business)
     gateway = Gateway(
         Door(
             writer=writer,
@@ -149,7 +158,7 @@ def open_core(settings: Settings) -> Core:
             resume=durable,
             tokens=tokens,
             people=people,
-            observer=tracing,
+            observer=observer,
             mac=keys.mac,
             clock=utc_now,
             executor=replica,
@@ -161,18 +170,25 @@ def open_core(settings: Settings) -> Core:
         writer=writer,
         audit=audit,
         policy=policy,
+        tenants=tenants,
         directory=directory,
         keys=keys,
+        ring=ring,
         business=business,
         catalog=tools,
         durable=durable,
         tokens=tokens,
         people=people,
         gateway=gateway,
-        tracing=tracing,
+        tracing=observer,
     )
     reloads.core = core
     return core
+
+
+def people_of(file: Path | None, tenants: Tenants, on_reload: OnReload) -> Directory:
+    """Who is who: a file in the demo; elsewhere what the IdPs provision, and nothing else."""
+    return DirectoryFile(file, on_reload) if file is not None else ScimDirectory(tenants)
 
 
 Surfaces = Callable[[Core], Iterable[ChatSurface]]
@@ -181,7 +197,7 @@ Surfaces = Callable[[Core], Iterable[ChatSurface]]
 @contextlib.asynccontextmanager
 async def running(core: Core, surfaces: Surfaces, router: Router | None = None) -> AsyncIterator[Running]:
     """The service with `surfaces`, from the first segment taken to the last checkpoint written."""
-    routes = router or Routes(lambda: core.policy.current().models, adapters(core.settings))
+    routes = router or Routes(lambda: core.policy.current().models, providers.adapters(core.settings))
     by_name = {surface.name: surface for surface in surfaces(core)}
     turn = Turn(parts_of(core, routes, by_name))
     loop = asyncio.get_running_loop()
@@ -226,93 +242,10 @@ def parts_of(core: Core, router: Router | Routes, surfaces: Mapping[SurfaceName,
     )
 
 
-def adapters(settings: Settings) -> dict[Adapter, Callable[[str], Model]]:
-    """The model adapters that are configured. An SDK that is not stays unimported.
-
-    The offline stand-in needs no key: it serves where models.yaml names it, which the shipped file does not.
-    """
-    made: dict[Adapter, Callable[[str], Model]] = {Adapter.OFFLINE: lambda _name: Offline()}
-    if settings.anthropic is not None:
-        made[Adapter.ANTHROPIC] = _claude(settings.anthropic)
-    if settings.openai is not None:
-        made |= _openai(settings.openai)
-    return made
-
-
 def seed_demo(core: Core) -> None:
     """The demo's customers and orders, once."""
     for tenant in core.directory.tenants():
         seed(core.business, tenant, utc_now())
-
-
-# -- adapters ----------------------------------------------------------------------------------------------------
-
-
-def _claude(access: ModelAccess) -> Callable[[str], Model]:
-    from bot.agent.claude import Claude
-
-    key = access.api_key.reveal() if access.api_key else ""
-    return lambda model: Claude(model, api_key=key, base_url=access.base_url)
-
-
-def _openai(access: ModelAccess) -> dict[Adapter, Callable[[str], Model]]:
-    from bot.agent.openai_model import OpenAIChat, OpenAIResponses
-
-    # A server of one's own may ask for no key; the SDK insists on some text.
-    key = access.api_key.reveal() if access.api_key else "none"
-    return {
-        Adapter.OPENAI: lambda model: OpenAIResponses(model, api_key=key, base_url=access.base_url),
-        Adapter.OPENAI_CHAT: lambda model: OpenAIChat(model, api_key=key, base_url=access.base_url),
-    }
-
-
-def _tracing(settings: Settings) -> NoTrace | Observing:
-    if settings.langfuse is None and settings.otlp is None:
-        return NoTrace()
-    from bot.agent.tracing import LangfuseTarget, OtelTracing, OtlpTarget
-
-    langfuse, otlp = settings.langfuse, settings.otlp
-    headers = otlp.headers.reveal() if otlp is not None and otlp.headers is not None else ""
-    return OtelTracing(
-        redact,
-        otlp=None if otlp is None else OtlpTarget(otlp.endpoint, _headers(headers)),
-        langfuse=None
-        if langfuse is None
-        else LangfuseTarget(langfuse.public_key, langfuse.secret_key.reveal(), langfuse.base_url or LANGFUSE_CLOUD),
-        service_name=settings.service_name,
-    )
-
-
-def _headers(text: str) -> dict[str, str]:
-    """``name=value,name=value``, as OTEL_EXPORTER_OTLP_HEADERS is written."""
-    pairs = (part.partition("=") for part in text.split(",") if "=" in part)
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def _tool_settings(settings: Settings) -> ToolSettings:
-    smtp, stripe = settings.smtp, settings.credentials.stripe_api_key
-    chosen = ToolSettings(
-        payments=PaymentsBackend.STRIPE if stripe else PaymentsBackend.EMBEDDED,
-        stripe_base=settings.stripe_api_base,
-        credentials=settings.credentials,
-    )
-    if smtp is None:
-        return chosen
-    encryption = {
-        SmtpSecurity.STARTTLS: Encryption.STARTTLS,
-        SmtpSecurity.TLS: Encryption.TLS,
-        SmtpSecurity.NONE: Encryption.NONE,
-    }[smtp.security]
-    return ToolSettings(
-        payments=chosen.payments,
-        stripe_base=chosen.stripe_base,
-        mail=MailBackend.SMTP,
-        mail_sender=smtp.sender,
-        smtp_host=smtp.host,
-        smtp_port=smtp.port,
-        smtp_encryption=encryption,
-        credentials=settings.credentials,
-    )
 
 
 # -- timers and reloads --------------------------------------------------------------------------------------------

@@ -96,6 +96,16 @@ class AskAgain:
 
 
 @dataclass(frozen=True, slots=True)
+class LinkAnswer:
+    """The holder of a chat account says yes or no to a link that a browser asked for."""
+
+    who: ChatUser
+    press_id: str
+    confirmation_id: str
+    yes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """A slash command, or the same words as a message."""
 

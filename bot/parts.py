@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Protocol
 
 from sqlalchemy.engine import Connection
 
@@ -14,6 +15,8 @@ from bot.agent.loop import Bounds, Price
 from bot.agent.spans import Tracing
 from bot.durable import Durable
 from bot.identity.book import DirectoryBook
+from bot.identity.leavers import Leavers
+from bot.identity.link_commands import LinkCommands
 from bot.identity.resolve import Resolver
 from bot.identity.tokens import CallTokens
 from bot.messages import ChatUser, SurfaceName
@@ -28,6 +31,12 @@ from tools.spec import Tool
 
 ADMIN = RoleName("admin")
 """Who may stop everything, and who is told when nobody can say whether an effect happened."""
+
+
+class ChatWord(Protocol):
+    """Takes a chat account's own answer on a link."""
+
+    async def answered(self, who: ChatUser, confirmation_id: str, *, yes: bool) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,11 @@ class Parts:
     tracing: Tracing
     surfaces: Mapping[SurfaceName, ChatSurface]
     clock: Callable[[], datetime]
+    links: LinkCommands | None = None
+    """Who may link chat accounts here; None: people stand in a file with their accounts (the demo)."""
+    chat_word: ChatWord | None = None
+    """What takes a chat account's own answer on a link."""
+    leavers: Leavers | None = None
     bounds: Bounds = field(default_factory=Bounds)
     organisation: str = ""
 

@@ -71,6 +71,10 @@ class PolicyFiles:
         """Implements `bot.ports.PolicyOf`: the tenant's own policy, or the deployment's."""
         return self._own.get(tenant, self._now)
 
+    def own(self) -> tuple[Policy, ...]:
+        """The policies of tenants that have files of their own."""
+        return tuple(self._own.values())
+
     def reload(self) -> Policy | PolicyError:
         """Reads the files again, all or none. An error leaves the policy before it in force."""
         told: Policy | PolicyError

@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 from sqlalchemy.engine import Connection
 
 from bot.cards import Card
-from bot.messages import AskAgain, ChatUser, Command, Incoming, Press, SurfaceName, Thread
+from bot.messages import AskAgain, ChatUser, Command, Incoming, LinkAnswer, Press, SurfaceName, Thread
 from policy.model import Json, Subject, TenantId
 from policy.rules import Policy
 
@@ -59,8 +59,9 @@ class Ask:
 
     label: str
     action: str
-    """``ask_again`` or ``withdraw``; a closed word of the surface contract."""
+    """``ask_again``, ``withdraw``, ``link_yes``, ``link_no`` or ``open``; a closed word of the surface contract."""
     held_id: str
+    """Of `link_yes` and `link_no`: the confirmation that is answered. Of ``open``: the address."""
     revision: int = 0
     """Of what was asked, so that a withdrawal is judged as any other press; so is the digest."""
     digest: str = ""
@@ -106,8 +107,11 @@ class ChatSurface(Protocol):
     async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
         """A message in the thread, everyone there reads it. `text` is Markdown."""
 
-    async def whisper(self, thread: Thread, who: ChatUser, text: str) -> None:
+    async def whisper(self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> None:
         """A message only `who` sees, where they are."""
+
+    async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
+        """A private message to `who`, in their own conversation with the bot."""
 
     async def begin(self, thread: Thread, who: ChatUser) -> Stream:
         """Show that the bot is at it, and stream the answer where the chat can."""
@@ -145,6 +149,9 @@ class Service(Protocol):
     async def on_press(self, press: Press) -> PressReply: ...
 
     async def on_ask_again(self, again: AskAgain) -> PressReply: ...
+
+    async def on_link_answer(self, answer: LinkAnswer) -> PressReply:
+        """Somebody says whether a chat account is to be linked to whom a browser said it is."""
 
     async def on_command(self, command: Command) -> str:
         """The text of a private answer, Markdown."""

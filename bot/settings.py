@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -82,7 +82,7 @@ NAMES: tuple[Name, ...] = (
     Name("COUNTERSIGN_DATA_DIR", "Where keys and checkpoints are kept (./.countersign)", "data_dir"),
     Name("COUNTERSIGN_KEYS_DIR", "The keys, where they are mounted (keys in the data directory)", "keys_dir"),
     Name("COUNTERSIGN_POLICY_DIR", "The policy files (the defaults that came with Countersign)", "policy_dir"),
-    Name("COUNTERSIGN_DIRECTORY", "Who is who: directory.yaml (./directory.yaml)", "directory"),
+    Name("COUNTERSIGN_TENANTS", "The organisations, their chats and identity providers (./tenants.yaml)", "tenants"),
     Name("COUNTERSIGN_PERSON_KEY", "What tells two people apart: subject or employee_number (subject)", "person_key"),
     Name(
         "COUNTERSIGN_RETENTION_DAYS",
@@ -151,7 +151,9 @@ class Settings:
     data_dir: Path
     keys_dir: Path
     policy_dir: Path
-    directory: Path
+    tenants: Path
+    directory: Path | None
+    """A file of people: the demo's alone. Elsewhere people come from the IdP over SCIM."""
     person_key: PersonKey
     retention_days: int
     """0: raw text is kept until somebody erases it."""
@@ -196,8 +198,8 @@ def for_demo(environ: Mapping[str, str], home: Path) -> Settings:
     policy = {name: environ[name] for name in ("COUNTERSIGN_POLICY_DIR",) if name in environ}
     spec = importlib.util.find_spec("bot")
     people = Path(spec.origin).parent / "web/demo/directory.yaml" if spec and spec.origin else Path("directory.yaml")
-    here = {"COUNTERSIGN_DATA_DIR": str(home), "COUNTERSIGN_DIRECTORY": str(people)}
-    return read(here | policy, file_here=False)
+    here = {"COUNTERSIGN_DATA_DIR": str(home)}
+    return replace(read(here | policy, file_here=False), directory=people)
 
 
 def look(environ: Mapping[str, str], *, file_here: bool = True) -> tuple[Settings, tuple[Fault, ...]]:
@@ -214,7 +216,8 @@ def look(environ: Mapping[str, str], *, file_here: bool = True) -> tuple[Setting
         data_dir=data_dir,
         keys_dir=source.path("COUNTERSIGN_KEYS_DIR", data_dir / "keys").absolute(),
         policy_dir=source.path("COUNTERSIGN_POLICY_DIR", default_policy_dir()).absolute(),
-        directory=source.path("COUNTERSIGN_DIRECTORY", Path("directory.yaml")).absolute(),
+        tenants=source.path("COUNTERSIGN_TENANTS", Path("tenants.yaml")).absolute(),
+        directory=None,
         person_key=source.word("COUNTERSIGN_PERSON_KEY", PersonKey, PersonKey.SUBJECT),
         retention_days=source.number("COUNTERSIGN_RETENTION_DAYS", 90, most=36_500),
         base_url=source.url("COUNTERSIGN_BASE_URL"),

@@ -16,13 +16,13 @@ from sqlalchemy.engine import Connection
 
 from audit.event import Event, Kind
 from audit.faults import StoreUnavailable
-from bot import card_text, commands, store, turn_log
+from bot import card_text, commands, store, turn_log, welcome
 from bot.agent.transcript import Key, receive
 from bot.cards import Card
 from bot.identity.resolve import Refusal
-from bot.messages import AskAgain, ChatUser, Command, Incoming, Press, Room, Thread
+from bot.messages import AskAgain, ChatUser, Command, Incoming, LinkAnswer, Press, Room, Thread
 from bot.parts import Parts, stop_of
-from bot.ports import ChatSurface, Home, HomeLine, PressReply, Standing, SurfaceError, UserSaid
+from bot.ports import Ask, ChatSurface, Home, HomeLine, PressReply, Standing, SurfaceError, UserSaid
 from bot.segments import TurnSegments
 from bot.tell import Teller
 from bot.turn_log import START
@@ -99,7 +99,7 @@ class Turn:
             return ""
         who = await self.parts.resolver.resolve(message.who, surface)
         if isinstance(who, Refusal):
-            return await self._refuse_message(message, who)
+            return await self._refuse_message(surface, message, who)
         if message.text.split(maxsplit=1)[:1] == [COMMAND_WORD]:
             return await self._command_as_message(message, keys)
         link = await self._link(surface, message.thread)
@@ -184,7 +184,7 @@ class Turn:
         )
         return f" You are locked out until {card_text.moment(until)}; an admin can tell you more.", [event]
 
-    async def _refuse_message(self, message: Incoming, refusal: Refusal) -> str:
+    async def _refuse_message(self, surface: ChatSurface, message: Incoming, refusal: Refusal) -> str:
         now = self.parts.clock()
 
         def unit(conn: Connection) -> bool:
@@ -193,7 +193,11 @@ class Turn:
                 self.parts.audit.append(conn, [turn_log.refused(refusal, message.who, message.thread.session_id, now)])
             return fresh
 
-        return refusal.sentence if await self.parts.writer.run(unit) else ""
+        if not await self.parts.writer.run(unit):
+            return ""
+        asks = await welcome.invitation(self.parts.links, message.who, message.thread.channel, refusal)
+        await self._whisper(surface, message.thread, message.who, refusal.sentence, asks)
+        return ""
 
     async def _command_as_message(self, message: Incoming, keys: tuple[str, str]) -> str:
         tenant = self.parts.directory.tenant_of(message.who.surface, message.who.team)
@@ -285,6 +289,15 @@ class Turn:
             case _:
                 assert_never(outcome)
 
+    async def on_link_answer(self, answer: LinkAnswer) -> PressReply:
+        """A chat account's own word on a link that a browser asked for."""
+        if self.parts.chat_word is None:
+            return PressReply("Nobody is linked here: the people of this workspace stand in a file. Nothing was done.")
+        try:
+            return PressReply(await self.parts.chat_word.answered(answer.who, answer.confirmation_id, yes=answer.yes))
+        except StoreUnavailable as error:
+            return PressReply(f"Your answer could not be recorded, so nothing was linked. {error}")
+
     # --- a command ----------------------------------------------------------------------------------
 
     async def on_command(self, command: Command) -> str:
@@ -294,6 +307,9 @@ class Turn:
             return NO_CHAT
         who = await self.parts.resolver.resolve(command.who, surface)
         try:
+            about_links = await welcome.command(self.parts.links, who, command)
+            if about_links is not None:
+                return about_links
             if isinstance(who, Refusal):
                 event = turn_log.refused(who, command.who, command.thread.session_id, self.parts.clock())
                 await self.parts.gateway.record([event])
@@ -331,18 +347,26 @@ class Turn:
         return await self.parts.writer.read(lambda conn: store.follows(conn, tenant, thread.session_id))
 
     async def on_account_changed(self, who: ChatUser, standing: Standing) -> None:
-        """Noted only: every decision asks the chat for the standing anew (invariant 9 goes by the directory)."""
+        """What hangs on the account ends with it (invariant 9); that the chat said so is a row in any case."""
         tenant = self.parts.directory.tenant_of(who.surface, who.team)
-        person = await self.parts.book.by_account(who)
-        event = Event(
-            Kind.ACCOUNT_CHANGED,
-            tenant,
-            self.parts.clock(),
-            standing.value,
-            actor_user_id=None if person is None else person.subject.sub,
-            detail={"account": str(who)},
-        )
-        await self.parts.gateway.record([event])
+        now = self.parts.clock()
+
+        def unit(conn: Connection) -> None:
+            person = self.parts.directory.by_account(conn, who)
+            told = Event(
+                Kind.ACCOUNT_CHANGED,
+                tenant,
+                now,
+                standing.value,
+                actor_user_id=None if person is None else person.subject.sub,
+                detail={"account": str(who)},
+            )
+            leavers = self.parts.leavers
+            gone = standing is not Standing.MEMBER and tenant is not None and leavers is not None
+            ended = leavers.account_gone(conn, tenant, who) if gone and leavers and tenant else []
+            self.parts.audit.append(conn, [told, *ended])
+
+        await self.parts.writer.run(unit)
 
     # --- small things -------------------------------------------------------------------------------
 
@@ -352,12 +376,14 @@ class Turn:
         except SurfaceError:
             return None  # the card does without
 
-    async def _whisper(self, surface: ChatSurface, thread: Thread, who: ChatUser, text: str) -> None:
+    async def _whisper(
+        self, surface: ChatSurface, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()
+    ) -> None:
         try:
             if thread.room is Room.DM:
-                await surface.say(thread, text)
+                await surface.say(thread, text, asks)
             else:
-                await surface.whisper(thread, who, text)
+                await surface.whisper(thread, who, text, asks)
         except SurfaceError as error:
             log.error("%s: could not answer %s: %s", surface.name, who, error)
 

@@ -51,8 +51,12 @@ class RecordingChat:
         self.lines.append(Line(thread.channel, text))
         return self._posted(thread.channel)
 
-    async def whisper(self, thread: Thread, who: ChatUser, text: str) -> None:
+    async def whisper(self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> None:
         self.lines.append(Line(direct(who.user).channel, text))
+
+    async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
+        self.lines.append(Line(direct(who.user).channel, text))
+        return self._posted(direct(who.user).channel)
 
     async def begin(self, thread: Thread, who: ChatUser) -> Stream:
         return _Answer(self, thread)

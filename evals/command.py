@@ -12,8 +12,8 @@ import typer
 from bot.agent.offline import Offline
 from bot.agent.routing import RoutingError
 from bot.console import DONE, FOUND, WRONG_USE, Shell, answering
-from bot.core import adapters
 from bot.identity.directory import DirectoryFile
+from bot.providers import adapters
 from bot.settings import default_policy_dir, for_demo, look
 from evals.house import TENANT
 from evals.loading import TasksBroken, load
@@ -78,8 +78,9 @@ def tasks_of_the_demo() -> tuple[Task, ...]:
     Raises:
         TasksBroken: with everything that is wrong.
     """
-    directory = DirectoryFile(for_demo({}, default_policy_dir()).directory)
-    return load(tuple(_policy().tools), [person.subject.sub for person in directory.people(None, TENANT)])
+    path = for_demo({}, default_policy_dir()).directory
+    people = () if path is None else DirectoryFile(path).people(None, TENANT)
+    return load(tuple(_policy().tools), [person.subject.sub for person in people])
 
 
 def _wanted(shell: Shell, names: list[str] | None) -> tuple[Task, ...]:

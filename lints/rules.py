@@ -80,7 +80,8 @@ def pure_policy(path: PurePosixPath, source: str) -> Iterator[Finding]:
 def short_file(path: PurePosixPath, source: str) -> Iterator[Finding]:
     """Past 400 lines, two nouns share a file."""
     lines = source.count("\n")
-    if path.suffix == ".py" and lines > MAX_LINES:
+    drafted = path.parts[:3] == ("bot", "migrations", "versions")  # written by alembic from the tables
+    if path.suffix == ".py" and lines > MAX_LINES and not drafted:
         yield Finding(path, MAX_LINES, f"{lines} lines: past {MAX_LINES}, two nouns share a file. Give each its own.")
 
 

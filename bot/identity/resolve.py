@@ -6,13 +6,15 @@ of the person, which roles policy gives their groups. Whatever is not known is r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias, assert_never
 
+from audit.faults import StoreUnavailable
 from bot.identity.people import principal_of
 from bot.messages import ChatUser
-from bot.ports import Book, ChatSurface, PolicyOf, Standing, SurfaceError
+from bot.ports import Book, ChatSurface, Person, PolicyOf, Standing, SurfaceError
 from bot.settings import PersonKey
 from policy.model import Principal, Subject, TenantId
 
@@ -32,6 +34,10 @@ class RefusalReason(StrEnum):
     INACTIVE = "inactive"
     """The directory knows them as somebody who has left."""
     NO_ROLES = "no_roles"
+    STALE = "stale"
+    """Nobody has vouched for what is known of them for too long."""
+    DIRECTORY_SILENT = "directory_silent"
+    """The directory could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +51,21 @@ class Refusal:
 
 
 Resolved: TypeAlias = Principal | Refusal
+Aged: TypeAlias = Callable[[Person], str | None]
+
+
+def ageless(_person: Person) -> str | None:
+    """A file of people does not age."""
+    return None
 
 
 class Resolver:
-    def __init__(self, book: Book, policy: PolicyOf, key: PersonKey) -> None:
+    def __init__(self, book: Book, policy: PolicyOf, key: PersonKey, aged: Aged = ageless) -> None:
+        """`aged`: why what is known of a person is too old to be acted on; None: it is not."""
         self._book = book
         self._policy = policy
         self._key = key
+        self._aged = aged
 
     async def resolve(self, who: ChatUser, surface: ChatSurface) -> Resolved:
         """Who `who` is at this moment. Never raises for what a chat or a person did."""
@@ -60,7 +74,7 @@ class Resolver:
             return Refusal(
                 RefusalReason.NO_TENANT,
                 "This chat team is not connected to Countersign. Nothing was done. "
-                f"Ask an admin to add the team {who.team} to the directory.",
+                f"Ask an admin to add the team {who.team} to tenants.yaml.",
             )
         try:
             standing = await surface.standing(who)
@@ -70,12 +84,15 @@ class Resolver:
         return refusal if refusal is not None else await self._person(who, tenant)
 
     async def _person(self, who: ChatUser, tenant: TenantId) -> Resolved:
-        person = await self._book.by_account(who)
+        try:
+            person = await self._book.by_account(who)
+        except StoreUnavailable as error:
+            return Refusal(RefusalReason.DIRECTORY_SILENT, f"I cannot look up who you are just now. {error}", tenant)
         if person is None or person.tenant != tenant:
             return Refusal(
                 RefusalReason.UNKNOWN_PERSON,
-                "I do not know which person this chat account belongs to, so I cannot act for you. "
-                f"Ask an admin to add the account {who} to your entry in the directory.",
+                "I do not know who you are in your company's directory, so I cannot act for you. Nothing was done. "
+                "Say who you are first: `/countersign link`.",
                 tenant,
             )
         if not person.active:
@@ -86,6 +103,9 @@ class Resolver:
                 tenant,
                 person.subject,
             )
+        too_old = self._aged(person)
+        if too_old is not None:
+            return Refusal(RefusalReason.STALE, too_old, tenant, person.subject)
         principal = principal_of(person, self._policy(tenant).roles, self._key)
         if not principal.roles:
             return Refusal(

@@ -86,6 +86,10 @@ class Tenants:
     def get(self, tenant: TenantId) -> Tenant | None:
         return self.tenants.get(tenant)
 
+    def policies(self) -> dict[TenantId, Path]:
+        """The tenants with policy files of their own, and where these are."""
+        return {name: one.policy for name, one in self.tenants.items() if one.policy is not None}
+
     def served_by(self, issuer: Issuer) -> tuple[Tenant, ...]:
         """Every tenant whose people sign in at `issuer`: a back-channel logout concerns them all."""
         return tuple(tenant for tenant in self.tenants.values() if tenant.issuer.issuer == issuer.issuer)

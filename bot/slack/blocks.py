@@ -36,6 +36,10 @@ PRESS = "cs.press."
 """Action ids: this and a verb presses at once; `ASKS` and a verb opens a modal first."""
 ASKS = "cs.modal."
 ASK_AGAIN = "cs.ask_again"
+LINK = "cs.link."
+"""Begins the two answers to a link that waits for the account's own word."""
+OPEN = "cs.open"
+"""A button that opens an address; Slack reports it, and nothing follows."""
 
 _ICONS = {
     Tone.WAITING: "hourglass_flowing_sand",
@@ -112,13 +116,17 @@ def answer(markdown: str, asks: Sequence[Ask] = ()) -> tuple[Sheet, ...]:
 
 
 def _ask(ask: Ask) -> Json:
-    again = ask.action == "ask_again"
-    return {
-        "type": "button",
-        "action_id": ASK_AGAIN if again else PRESS + Verb.WITHDRAW.value,
-        "text": _plain(ask.label),
-        "value": ask.held_id if again else button_value(ask.held_id, ask.revision, ask.digest),
-    }
+    button: dict[str, Json] = {"type": "button", "text": _plain(ask.label)}
+    match ask.action:
+        case "ask_again":
+            return {**button, "action_id": ASK_AGAIN, "value": ask.held_id}
+        case "link_yes" | "link_no":
+            return {**button, "action_id": LINK + ask.action, "value": ask.held_id}
+        case "open":
+            return {**button, "action_id": OPEN, "url": ask.held_id}
+        case _:
+            value = button_value(ask.held_id, ask.revision, ask.digest)
+            return {**button, "action_id": PRESS + Verb.WITHDRAW.value, "value": value}
 
 
 # --- parts of a card ---------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ keeps their team, so that nothing of ours resolves them.
 
 from __future__ import annotations
 
-from bot.messages import AskAgain, ChatUser, Command, Incoming, Press, Room, SurfaceName, Thread
-from bot.slack.blocks import ASKS, PRESS, read_value
+from bot.messages import AskAgain, ChatUser, Command, Incoming, LinkAnswer, Press, Room, SurfaceName, Thread
+from bot.slack.blocks import ASKS, LINK, PRESS, read_value
 from bot.slack.modals import Routing, text_of
 from bot.slack.mrkdwn import mentions, typed
 from bot.slack.payload import Body, at, flag_at, list_at, text_at
@@ -110,6 +110,11 @@ def press_of_modal(body: Body, told: Routing) -> Press:
 
 def ask_again(body: Body) -> AskAgain:
     return AskAgain(presser(body), _press_id(body), text_at(body, "actions", 0, "value"))
+
+
+def link_answer(body: Body) -> LinkAnswer:
+    yes = text_at(body, "actions", 0, "action_id") == LINK + "link_yes"
+    return LinkAnswer(presser(body), _press_id(body), text_at(body, "actions", 0, "value"), yes)
 
 
 def _press_id(body: Body) -> str:

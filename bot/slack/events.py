@@ -22,7 +22,7 @@ from starlette.routing import Route
 from bot.messages import ChatUser, Room, Thread
 from bot.ports import Posted, PressReply, Service, Standing, SurfaceError
 from bot.slack import deliveries, modals
-from bot.slack.blocks import ASK_AGAIN, ASKS, PRESS, answer
+from bot.slack.blocks import ASK_AGAIN, ASKS, LINK, PRESS, answer
 from bot.slack.calls import SDK_LOG, web_client
 from bot.slack.deliveries import SLACK
 from bot.slack.endpoint import PATH, SlackEndpoint
@@ -134,6 +134,7 @@ class SlackEvents:
         bolt.event("app_home_opened")(self._on_home)
         bolt.event("user_change")(self._on_user_change)
         bolt.action(ASK_AGAIN)(self._on_ask_again)
+        bolt.action(re.compile("^" + re.escape(LINK)))(self._on_link_answer)
         bolt.action(re.compile("^" + re.escape(ASKS)))(self._on_modal_button)
         bolt.action(re.compile("^" + re.escape(PRESS)))(self._on_press)
         bolt.view(modals.CALLBACK)(self._on_modal)
@@ -202,6 +203,11 @@ class SlackEvents:
         told = cast("Body", body)
         again = deliveries.ask_again(told)
         await self._answered(ack, self._reply(told, respond, lambda: self._service.on_ask_again(again)))
+
+    async def _on_link_answer(self, ack: AsyncAck, body: dict[str, Any], respond: AsyncRespond) -> None:
+        told = cast("Body", body)
+        said = deliveries.link_answer(told)
+        await self._answered(ack, self._reply(told, respond, lambda: self._service.on_link_answer(said)))
 
     async def _on_modal_button(self, ack: AsyncAck, body: dict[str, Any], respond: AsyncRespond) -> None:
         """The trigger lives three seconds: the dialog is opened before anything else."""

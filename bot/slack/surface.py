@@ -116,10 +116,18 @@ class SlackSurface:
             posted = Posted(SLACK, thread.team, thread.channel, ts)
         return posted
 
-    async def whisper(self, thread: Thread, who: ChatUser, text: str) -> None:
+    async def whisper(self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> None:
         await self._ours(thread.team)
-        for sheet in answer(text):
+        for sheet in answer(text, asks):
             await self._whisper_sheet(thread, who, sheet)
+
+    async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
+        await self._ours(who.team)
+        channel = await self._dm(who.user)
+        posted = Posted(SLACK, who.team, channel, "")
+        for sheet in answer(text, asks):
+            posted = Posted(SLACK, who.team, channel, await self._post_sheet(channel, None, sheet))
+        return posted
 
     async def begin(self, thread: Thread, who: ChatUser) -> SlackStream:
         await self._ours(thread.team)
@@ -133,7 +141,8 @@ class SlackSurface:
             return
         args: dict[str, Json] = {"channel": thread.channel, "user": who.user, "thread_ts": _thread_ts(thread)}
         try:
-            await self.calls.call("chat.postEphemeral", {**args, "text": sheet.text}, patience_s=_PATIENCE_S)
+            drawn: dict[str, Json] = {"blocks": list(sheet.blocks)} if sheet.blocks else {}
+            await self.calls.call("chat.postEphemeral", {**args, **drawn, "text": sheet.text}, patience_s=_PATIENCE_S)
         except Refused as refused:
             if refused.code not in _NOT_HERE:
                 raise

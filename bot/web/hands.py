@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 
 from audit.faults import StoreUnavailable
-from bot.messages import AskAgain, Command, Incoming, Press, Room
+from bot.messages import AskAgain, Command, Incoming, LinkAnswer, Press, Room
 from bot.ports import Posted, PressReply, Service, SurfaceError
 from bot.web.chatlog import BOT, Line, LineKind
 from bot.web.surface import DemoSurface
@@ -127,6 +127,9 @@ class Hands:
         if asks[0].action == "withdraw":
             press = Press(view.member.account, press_id, held_id, asks[0].revision, asks[0].digest, Verb.WITHDRAW)
             reply = await self._handed_on(self._service.on_press(press))
+        elif asks[0].action in ("link_yes", "link_no"):
+            answer = LinkAnswer(view.member.account, press_id, held_id, asks[0].action == "link_yes")
+            reply = await self._handed_on(self._service.on_link_answer(answer))
         else:
             reply = await self._handed_on(self._service.on_ask_again(AskAgain(view.member.account, press_id, held_id)))
         self._surface.hub.wake()

@@ -59,9 +59,13 @@ class DemoSurface:
         line = Line(LineKind.SAID, self._room(thread.channel), BOT, text, root=thread.root, asks=asks)
         return await self._add(line)
 
-    async def whisper(self, thread: Thread, who: ChatUser, text: str) -> None:
-        line = Line(LineKind.SAID, self._room(thread.channel), BOT, text, root=thread.root, only_for=who.user)
-        await self._add(line)
+    async def whisper(self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> None:
+        room = self._room(thread.channel)
+        await self._add(Line(LineKind.SAID, room, BOT, text, root=thread.root, only_for=who.user, asks=asks))
+
+    async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
+        room = self._room(f"dm:{who.user}")
+        return await self._add(Line(LineKind.SAID, room, BOT, text, root=room, asks=asks))
 
     async def begin(self, thread: Thread, who: ChatUser) -> DemoStream:
         self._room(thread.channel)

@@ -84,9 +84,15 @@ class RecordedChat:
         self.said.append(Said(thread, text, asks))
         return Posted(self.name, thread.team, thread.channel, str(next(iter(self.numbers))))
 
-    async def whisper(self, thread: Thread, who: ChatUser, text: str) -> None:
+    async def whisper(self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> None:
         self.fault("whisper")
-        self.said.append(Said(thread, text, only_for=who.user))
+        self.said.append(Said(thread, text, asks, only_for=who.user))
+
+    async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
+        self.fault("direct")
+        thread = Thread(self.name, who.team, f"dm:{who.user}", f"dm:{who.user}")
+        self.said.append(Said(thread, text, asks, only_for=who.user))
+        return Posted(self.name, who.team, thread.channel, str(next(iter(self.numbers))))
 
     async def begin(self, thread: Thread, who: ChatUser) -> Stream:
         self.fault("begin")

@@ -13,7 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from bot.cards import Button, Card, Item, Quote, Tone
-from bot.messages import AskAgain, ChatUser, Command, Incoming, Press, SurfaceName, Thread
+from bot.messages import AskAgain, ChatUser, Command, Incoming, LinkAnswer, Press, SurfaceName, Thread
 from bot.ports import Home, HomeLine, Person, PressReply, Standing
 from bot.slack.events import SlackEvents
 from bot.slack.surface import SlackSurface
@@ -59,6 +59,7 @@ class RecordingService:
     presses: list[Press] = field(default_factory=list)
     again: list[AskAgain] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
+    link_answers: list[LinkAnswer] = field(default_factory=list)
     homes: list[ChatUser] = field(default_factory=list)
     changed: list[tuple[ChatUser, Standing]] = field(default_factory=list)
     taking_part: set[str] = field(default_factory=set)
@@ -90,6 +91,10 @@ class RecordingService:
     async def on_ask_again(self, again: AskAgain) -> PressReply:
         self.again.append(again)
         return PressReply("Asked again.")
+
+    async def on_link_answer(self, answer: LinkAnswer) -> PressReply:
+        self.link_answers.append(answer)
+        return PressReply("Linked.")
 
     async def on_command(self, command: Command) -> str:
         await self._bad_day()

@@ -56,7 +56,10 @@ class Chat:
     async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
         raise AssertionError("resolving says nothing")
 
-    async def whisper(self, thread: Thread, who: ChatUser, text: str) -> None:
+    async def whisper(self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> None:
+        raise AssertionError("resolving says nothing")
+
+    async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
         raise AssertionError("resolving says nothing")
 
     async def begin(self, thread: Thread, who: ChatUser) -> Stream:

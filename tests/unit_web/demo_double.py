@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from bot.cards import Button, Card, Item, Quote, Tone
-from bot.messages import AskAgain, ChatUser, Command, Incoming, Press, Room, Thread
+from bot.messages import AskAgain, ChatUser, Command, Incoming, LinkAnswer, Press, Room, Thread
 from bot.ports import Ask, Home, HomeLine, Person, Posted, PressReply, Standing
 from bot.web.data import AuditLine, AuditPage, ChainCheck, MailLine, RefundLine, ServiceState
 from bot.web.surface import DemoSurface
@@ -235,6 +235,9 @@ class ScriptedService:
     async def on_ask_again(self, again: AskAgain) -> PressReply:
         self.agains.append(again)
         return PressReply("Asked again.", None)
+
+    async def on_link_answer(self, answer: LinkAnswer) -> PressReply:
+        return PressReply("Linked." if answer.yes else "Not linked.")
 
     async def on_command(self, command: Command) -> str:
         self.commands.append(command)

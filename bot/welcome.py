@@ -1,0 +1,57 @@
+"""Chat accounts that nobody is linked to yet: what they are told, their commands, their own word on a link.
+
+Knows which refusals a link would mend; how a link is proved is `bot.identity.linking`'s business.
+"""
+
+from __future__ import annotations
+
+from bot.identity.link_commands import LinkCommands
+from bot.identity.resolve import Refusal, RefusalReason, Resolved
+from bot.messages import ChatUser, Command
+from bot.ports import Ask
+from policy.model import Principal
+
+LINK, UNLINK, WHOAMI = "link", "unlink", "whoami"
+INVITATION = "Say who you are"
+_OWN = frozenset({RefusalReason.UNKNOWN_PERSON, RefusalReason.NO_ROLES, RefusalReason.STALE})
+"""Refused, yet theirs to link, unlink and ask who they are taken for: full members of a chat that is a tenant's."""
+
+
+async def invitation(links: LinkCommands | None, who: ChatUser, channel: str, refusal: Refusal) -> tuple[Ask, ...]:
+    """The button that leads somebody unknown to the link page; none where a link would not help."""
+    if links is None or refusal.reason is not RefusalReason.UNKNOWN_PERSON:
+        return ()
+    address = await links.invite(who, channel)
+    return () if address is None else (Ask(INVITATION, "open", address),)
+
+
+async def command(links: LinkCommands | None, who: Resolved, said: Command) -> str | None:
+    """The private answer to `/countersign link`, `unlink` and, of somebody refused, `whoami`; None: not ours."""
+    words = said.text.split()
+    if links is None or words[:1] not in ([LINK], [UNLINK], [WHOAMI]):
+        return None
+    if isinstance(who, Refusal) and who.reason not in _OWN:
+        return None
+    known = None if isinstance(who, Refusal) else who
+    match words:
+        case [first] if first == LINK:
+            return await links.command_link(said.who, said.thread.channel)
+        case [first, *rest] if first == UNLINK and len(rest) <= 1:
+            return await links.command_unlink(said.who, rest[0] if rest else "", known)
+        case [first] if first == WHOAMI and known is None:
+            return await links.whoami(said.who)
+        case _:
+            return None if _is_whoami(words, known) else _unclear(words[0])
+
+
+def _is_whoami(words: list[str], known: Principal | None) -> bool:
+    return words[0] == WHOAMI and known is not None
+
+
+def _unclear(word: str) -> str:
+    how = (
+        "`/countersign unlink` or, for admins, `/countersign unlink @NAME`"
+        if word == UNLINK
+        else f"`/countersign {word}`"
+    )
+    return f"I did not understand that. Nothing was changed. Write {how}."
