@@ -93,7 +93,7 @@ class Leavers:
             if everything:
                 events += _end_identity(conn, tenant, who, SessionEnd.IDP, SIGNED_OUT, now)
                 continue
-            if subject is not None:
+            if sid is None:  # else the one at that browser alone, which has ended above
                 events += sessions.end_of_subject(conn, tenant, who, SessionEnd.IDP, now)
             events += _end_grant(conn, tenant, who, SIGNED_OUT, now)
         return [*events, *self._gateway.reconsider(conn, tenant, people, SIGNED_OUT, force=everything)]

@@ -417,6 +417,16 @@ async def test_a_logout_can_be_told_to_end_sign_ins_alone(staff: Staff) -> None:
     assert (await house.now(view.held_id)).status is ApprovalStatus.PENDING
 
 
+async def test_a_logout_of_one_session_ends_that_one(staff: Staff) -> None:
+    staff.settle_in("dana", sid="s-1")
+    staff.settle_in("dana", sid="s-2")
+    staff.run(
+        lambda conn: staff.leavers.logged_out(conn, DEMO, ISSUER, subject=subject("dana"), sid="s-1", everything=False)
+    )
+    open_ones = staff.house.rows("SELECT sid FROM web_session WHERE ended_at IS NULL")
+    assert open_ones == [("s-2",)]
+
+
 async def test_a_logout_takes_back_votes(staff: Staff) -> None:
     house = staff.house
     view = await of_two(house)
