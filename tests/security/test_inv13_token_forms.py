@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bot.identity.id_token import IdTokenRefused, TokenReason, issuer_named_in, verify_id_token, verify_logout_token
@@ -151,16 +151,19 @@ async def only_a_refusal(token: str) -> None:
     issuer_named_in(token, [ISSUER])
 
 
+@settings(deadline=None)
 @given(st.text() | st.binary().map(lambda raw: raw.decode("latin-1")) | st.text(alphabet="aA0-_=."))
 async def test_whatever_comes_in_only_a_refusal_comes_out(token: str) -> None:
     await only_a_refusal(token)
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(), min_size=3, max_size=3))
 async def test_whatever_bytes_are_in_the_parts_only_a_refusal_comes_out(raw: list[bytes]) -> None:
     await only_a_refusal(".".join(b64(part) for part in raw))
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*header(), "crit", "jku", "jwk", "b64", "zip"]), JSON))
 async def test_whatever_the_header_holds_only_a_refusal_comes_out(changes: dict[str, object]) -> None:
     await only_a_refusal(signed(header(**changes), claims()))
@@ -183,11 +186,13 @@ NAMES = [
 ]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), JSON))
 async def test_whatever_the_provider_signs_only_a_refusal_comes_out(changes: dict[str, object]) -> None:
     await only_a_refusal(signed(header(), claims() | {"tid": TID, "oid": "obj-1"} | changes))
 
 
+@settings(deadline=None)
 @given(JSON)
 async def test_whatever_the_key_set_holds_only_a_refusal_comes_out(made: object) -> None:
     for member in ("kty", "n", "e", "use", "alg", "key_ops", "crv", "d"):
