@@ -81,7 +81,7 @@ def subjects(conn: Connection, tenant: str, group_id: str) -> frozenset[str]:
 
 
 def forget(conn: Connection, tenant: str, resource_id: str) -> tuple[str, ...]:
-    """Takes a resource that is deleted out of every group, empties it if it is one, and returns the groups it was in."""
+    """Takes a deleted resource out of every group, empties it if it is one, and returns the groups it was in."""
     mine = (MEMBER.c.tenant == tenant, MEMBER.c.member_id == resource_id)
     groups = tuple(conn.execute(sa.select(MEMBER.c.group_id).where(*mine).order_by(MEMBER.c.group_id)).scalars())
     conn.execute(sa.delete(MEMBER).where(*mine))
