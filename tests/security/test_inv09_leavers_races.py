@@ -191,6 +191,33 @@ async def test_a_request_that_comes_while_its_requester_leaves_is_refused(two: T
     assert two.one.rows("SELECT COUNT(*) FROM held_call") == [(0,)]
 
 
+async def test_a_call_that_needs_nobody_and_comes_while_its_caller_leaves_is_refused(two: Two) -> None:
+    call = two.one.proposal("dana", "crm.read", {"kind": "order", "key": "1042"})
+    read = await first_the_leaving(two, "dana", lambda: two.one.gateway.propose(two.one.turn("dana"), [call]))
+    assert isinstance(read, tuple)
+    assert isinstance(read[0], Blocked)
+    assert two.one.audit("kind", where="kind LIKE 'tool.%'") == [("tool.blocked",)]
+
+
+async def test_the_door_asked_by_itself_waits_for_decisions_too(two: Two) -> None:
+    """Nobody has to take the lock for it."""
+    view = await two.one.ask_refund()
+    slow = two.slow("ann")
+    deciding = asyncio.ensure_future(two.one.press("ann", view))
+    await reached(slow)
+    staff = two.two
+    leaving = asyncio.ensure_future(
+        asyncio.to_thread(
+            staff.run, lambda conn: staff.house.gateway.reconsider(conn, DEMO, [subject("ann")], "asked", force=True)
+        )
+    )
+    await two.waits()
+    slow.open.set()
+    await deciding
+    await leaving
+    assert (await two.one.now(view.held_id)).status is ApprovalStatus.PENDING
+
+
 async def approved(house: House) -> HeldView:
     view = await house.ask_refund()
     assert (await house.press("ann", view)).result is PressResult.APPROVED
