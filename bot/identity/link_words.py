@@ -13,7 +13,7 @@ from bot.ports import Person
 SLACK: Final = SurfaceName("slack")
 TEAMS: Final = SurfaceName("teams")
 _CHATS: Final = {SLACK: "Slack", TEAMS: "Microsoft Teams", SurfaceName("demo"): "the demo chat"}
-_MARKS: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~&@:])")
+_MARKS: Final = re.compile(r"([\\`*_\[\]()#!|<>~&]|^[-+=]|(?<=^\d)\.)")
 
 NEW_LINK: Final = "Write `/countersign link` to Countersign in your chat to get a new link."
 

@@ -52,7 +52,6 @@ class Linking:
         audit: AuditStore,
         directory: Directory,
         tenants: Tenants,
-        base_url: str,
         clock: Callable[[], datetime],
         telling: Telling,
         slack: Issuer | None = None,
@@ -62,7 +61,6 @@ class Linking:
         self.audit = audit
         self.directory = directory
         self.tenants = tenants
-        self.base_url = base_url
         self.clock = clock
         self.slack = slack
         self.ration = Ration()

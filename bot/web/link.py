@@ -18,6 +18,7 @@ from bot.identity.flows import Flow, Purpose, Step
 from bot.identity.link_words import account
 from bot.identity.linking import Linking
 from bot.identity.refusals import Refused, Why, refused
+from bot.identity.tenants import Tenant
 from bot.web.browser import SEALED, Form, NotOurs, Site, leave_for, paper, sorry
 from bot.web.oidc_leg import Leg
 
@@ -73,11 +74,11 @@ class LinkPages:
         cookie, ticket = await self._linking.begin(request.path_params["secret"])
         if self._linking.by_slack(ticket.who) and self._linking.slack is not None:
             more = {"team": ticket.who.team}
-            url = await self._leg.out(self._linking.slack, cookie, Step.SLACK, SLACK_BACK, more)
+            url = await self._leg.out(self._linking.slack, cookie, Step.SLACK, SLACK_BACK, more=more)
             answer = leave_for(url, "Slack")
         else:
             tenant = self._linking.tenant(ticket.tenant)
-            answer = leave_for(await self._leg.out(tenant.issuer, cookie, Step.COMPANY, COMPANY_BACK), tenant.name)
+            answer = leave_for(await self._to_company(tenant, cookie), tenant.name)
         self._site.give(answer, FLOW_COOKIE, cookie, int(flows.LIFETIME.total_seconds()))
         return answer
 
@@ -91,8 +92,7 @@ class LinkPages:
         except Refused as no:
             raise await self._recorded(no, flow) from no
         await self._linking.slack_answered(flow, returned.claims)
-        issuer = self._linking.tenant(flow.tenant).issuer
-        return RedirectResponse(await self._leg.out(issuer, cookie, Step.COMPANY, COMPANY_BACK), status_code=303)
+        return RedirectResponse(await self._to_company(self._linking.tenant(flow.tenant), cookie), status_code=303)
 
     # -- the page that names both --------------------------------------------------------------------
 
@@ -139,6 +139,9 @@ class LinkPages:
         return paper("slip_code.html", status, **values)
 
     # -- within --------------------------------------------------------------------------------------
+
+    async def _to_company(self, tenant: Tenant, cookie: str) -> str:
+        return await self._leg.out(tenant.issuer, cookie, Step.COMPANY, COMPANY_BACK, anew=True)
 
     async def _flow(self, cookie: str, *steps: Step) -> Flow:
         """The flow of a browser that wants to go on; that it has none is a row."""

@@ -42,9 +42,18 @@ class Leg:
     clock: Callable[[], datetime]
 
     async def out(
-        self, issuer: Issuer, cookie: str, step: Step, path: str, more: Mapping[str, str] | None = None
+        self,
+        issuer: Issuer,
+        cookie: str,
+        step: Step,
+        path: str,
+        *,
+        anew: bool = False,
+        more: Mapping[str, str] | None = None,
     ) -> str:
         """Where to send this browser. `path`: where it comes back to.
+
+        `anew`: whoever was signed in there before is asked again, so that nobody is linked by a click alone.
 
         Raises:
             Refused: the provider cannot be asked.
@@ -61,6 +70,8 @@ class Leg:
             state=asked.state,
             nonce=asked.nonce,
             code_challenge=challenge_of(asked.verifier),
+            # Google's Workspace, where `hd` is set, knows no "login".
+            prompt=None if not anew else "login" if issuer.hd is None else "select_account",
             more=more,
         )
 
