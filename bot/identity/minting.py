@@ -188,7 +188,8 @@ def _actor(target: Downstream, claims: JsonObject) -> str | None:
     if act is None and not target.actor:
         return None
     name = act.get("sub") if isinstance(act, dict) else None
-    if name not in (target.at.client_id, AGENT, ACTOR):
+    ours = {client.client_id for client in (target.at, target.redeem_at) if client is not None} | {AGENT, ACTOR}
+    if name not in ours:
         raise ExchangeRefused(Fault.ACTOR, "gave a token that does not name us as the one who acts")
     return str(name)
 

@@ -146,9 +146,10 @@ class UserBearers:
             status="issued" if isinstance(outcome, DownstreamToken) else outcome.fault.value,
             actor_user_id=who.subject.sub,
             actor_roles=tuple(sorted(who.roles)),
-            call_id=call_id,
-            tool_name=tool,
+            # In the detail: a row of its own with a call's id would become that call's first or last word.
             detail={
+                "call": call_id,
+                "tool": tool,
                 "api": target.name,
                 "how": target.kind.value,
                 "audience": target.audience,

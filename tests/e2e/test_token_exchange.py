@@ -1,0 +1,427 @@
+"""A downstream API gets the person's own token, downscoped to the tool, from a real OpenID Connect server.
+
+Days after the request, too; and where the sign-in has ended meanwhile, the card says who can help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import jwt
+import pytest
+from aiohttp import web
+
+from bot import card_text
+from bot.identity.downstream import Client, Downstream, DownstreamKind, SubjectToken
+from bot.identity.idp_http import IdpHttp
+from bot.identity.keyring import KeyRing
+from bot.identity.minting import ACTOR
+from bot.identity.rotation import rotate
+from bot.identity.tokens import CallTokens
+from bot.keys import make_keys
+from bot.web.jwks import jwk
+from policy.approval import ApprovalStatus, PressResult
+from tests.kit.downstream import (
+    BASE_URL,
+    BEARER,
+    CALLBACK,
+    EXCHANGE,
+    GRANTS,
+    ORDERS,
+    OTHER,
+    OWN,
+    REFUND,
+    Downstreams,
+    downstreams,
+    served,
+)
+from tests.kit.downstream import orders as orders_at
+from tests.rigs.oidc_provider_rig import OidcProvider, client, installed, oidc_provider
+from tools.credentials import Secret
+from tools.held import EffectState, HeldView
+from tools.spec import ActionError, Certainty, SignInAgain
+
+ACCOUNTS: dict[str, dict[str, object]] = {
+    sub: {"email": f"{sub}@acme.example", "oid": f"obj-{sub}"} for sub in ("dana", "sam", "ann", "eve", "greedy")
+}
+APIS = {ORDERS: {"scope": "orders.read orders.refund", "ttl": 300}, OWN: {"scope": ""}}
+
+AT_ORDERS = "countersign-at-orders"
+"""Our name at the API's own authorization server."""
+
+pytestmark = pytest.mark.skipif(
+    not installed() and os.environ.get("CI") != "true",
+    reason="oidc-provider: run `make test`, or `cd tests/rigs && NODE_USE_SYSTEM_CA=1 npm ci --ignore-scripts`",
+)
+
+
+def provider(**exchange: Any) -> Any:
+    short = exchange.pop("refresh_ttl", None)
+    more: dict[str, Any] = {}
+    if short is not None:
+        ttl = {"AccessToken": 300, "AuthorizationCode": 60, "IdToken": 300, "RefreshToken": short}
+        more["configuration"] = {"ttl": ttl | {"Session": 3600, "Interaction": 600, "Grant": 86400}}
+    return oidc_provider(
+        clients=[client("app", CALLBACK, grant_types=GRANTS)],
+        accounts=ACCOUNTS,
+        exchange={"own": OWN, "apis": APIS, **exchange},
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[OidcProvider]:
+    with provider(step_up=["sam"]) as running:
+        yield running
+
+
+@pytest.fixture
+async def local(
+    sqlite_url: str, tmp_path: Path, rig: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Downstreams]:
+    async with downstreams(sqlite_url, tmp_path, rig, monkeypatch) as opened:
+        yield opened
+
+
+async def approved(at: Downstreams, days: float = 3) -> HeldView:
+    """Asked for, waited for days, countersigned."""
+    view = await at.house.ask_refund()
+    at.house.clock.move(days=days)
+    assert (await at.house.press("ann", view)).result is PressResult.APPROVED
+    return view
+
+
+def read(token: str) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
+
+
+# -- at the gateway ------------------------------------------------------------------------------------------------
+
+
+async def test_days_later_the_api_gets_the_requesters_own_token(
+    engine_url: str, tmp_path: Path, rig: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with downstreams(engine_url, tmp_path, rig, monkeypatch) as at:
+        await at.sign_in("dana")
+        view = await approved(at)
+        ended = await at.house.execute(view)
+        assert (ended.status, ended.effect, ended.reference) == (ApprovalStatus.APPROVED, EffectState.DONE, "r-1")
+        (claims,) = at.api.done
+        assert (claims["sub"], claims["aud"], claims["scope"]) == ("dana", ORDERS, "orders.refund")
+        assert claims["act"] == {"sub": "app"}
+        assert claims["exp"] - claims["iat"] <= 300
+        assert at.api.refused == []
+        rows = at.house.audit("kind", "status", "actor_user_id", "detail", where="kind LIKE 'grant.%'")
+        assert [row[:3] for row in rows] == [("grant.stored", "stored", "dana"), ("grant.exchanged", "issued", "dana")]
+        assert all(word in str(rows[1][3]) for word in ("orders.refund", ORDERS, "rfc8693", "call"))
+
+
+async def test_no_token_of_anybody_is_written_anywhere(local: Downstreams, tmp_path: Path) -> None:
+    refresh_token = await local.sign_in()
+    bearer = await local.bearer()
+    await local.house.execute(await approved(local))
+    local.house.writer.close()
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert refresh_token.encode() not in content
+            assert bearer.encode() not in content
+
+
+async def test_a_sign_in_that_has_expired_meanwhile(
+    engine_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is done, and the card says who has to do what, and where."""
+    with provider(refresh_ttl=1) as rig:
+        async with downstreams(engine_url, tmp_path, rig, monkeypatch) as at:
+            token = await at.sign_in()
+            await expired(rig, token)
+            view = await approved(at)
+            ended = await at.house.execute(view)
+            assert ended.effect is EffectState.FAILED
+            assert at.api.done == []
+            assert at.api.refused == []
+            for said in (card_text.item(ended).status, card_text.outcome(ended)):
+                assert "sign in again" in said
+                assert f"{BASE_URL}/signin" in said
+                assert "Nothing was done" in said
+            rows = at.house.audit("kind", "status", where="kind LIKE 'grant.%' OR kind LIKE 'tool.%'")
+            assert rows[-3:] == [("tool.started", "started"), ("grant.ended", "refused"), ("tool.failed", "failed")]
+            await at.sign_in()
+            again = await at.house.again(ended)
+            assert again.call_id, "and then it can be asked again"
+
+
+async def expired(rig: OidcProvider, token: str, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    async with httpx2.AsyncClient(auth=("app", "rig-secret")) as http:
+        while (await http.post(f"{rig.issuer}/token/introspection", data={"token": token})).json()["active"]:
+            assert time.monotonic() < end, "the provider's refresh token does not expire"
+            await asyncio.sleep(0.05)
+
+
+async def test_who_never_signed_in(local: Downstreams) -> None:
+    ended = await local.house.execute(await approved(local))
+    assert ended.effect is EffectState.FAILED
+    assert "sign in again" in card_text.item(ended).status
+    assert local.api.done == []
+
+
+async def test_who_left_meanwhile_is_acted_for_by_nobody(local: Downstreams) -> None:
+    await local.sign_in()
+    view = await approved(local)
+
+    def leave(conn: Any) -> None:
+        events = local.grants.end(conn, local.who().tenant, local.subject(), "left", local.house.clock())
+        local.house.door.audit.append(conn, events)
+
+    await local.house.writer.run(leave)
+    ended = await local.house.execute(view)
+    assert ended.effect is EffectState.FAILED
+    assert local.api.done == []
+
+
+# -- refresh tokens that rotate -------------------------------------------------------------------------------------
+
+
+async def test_two_replicas_at_once_at_a_provider_that_punishes_reuse(
+    postgres_url: str, tmp_path: Path, rig: OidcProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with AsyncExitStack() as stack:
+        one = await stack.enter_async_context(downstreams(postgres_url, tmp_path, rig, monkeypatch))
+        two = await stack.enter_async_context(
+            downstreams(postgres_url, tmp_path, rig, monkeypatch, executor="two", fresh=False)
+        )
+        await one.sign_in()
+        got = await asyncio.gather(*((one, two)[number % 2].bearer() for number in range(8)))
+        assert len(set(got)) == 8
+        assert all(read(token)["sub"] == "dana" for token in got)
+        assert await one.bearer(), "and the grant is still alive"
+
+
+async def test_a_stolen_refresh_token_ends_the_grant(local: Downstreams) -> None:
+    """Somebody uses a token that was replaced: the provider revokes everything, and so do we, once."""
+    stolen = await local.sign_in()
+    assert await local.bearer()
+    async with httpx2.AsyncClient(auth=("app", "rig-secret")) as http:
+        form = {"grant_type": "refresh_token", "refresh_token": stolen}
+        answer = await http.post(f"{local.rig.issuer}/token", data=form)
+    assert answer.json()["error"] == "invalid_grant"
+    before = len(local.rig.events())
+    for _ in range(3):
+        with pytest.raises(SignInAgain, match=f"sign in again at {BASE_URL}/signin"):
+            await local.bearer()
+    assert len(local.rig.events()) == before + 1, "asked once more, and then never again"
+    assert local.house.audit("status", where="kind='grant.ended'") == [("refused",)]
+
+
+# -- who may, and what for -------------------------------------------------------------------------------------------
+
+
+async def test_a_tool_without_rights_of_its_own_gets_no_token(local: Downstreams) -> None:
+    await local.sign_in()
+    before = len(local.rig.events())
+    for tool, name in (("email.send", "orders"), ("refund.issue", "payroll")):
+        with pytest.raises(ActionError) as refused:
+            await local.bearer(tool=tool, name=name)
+        assert refused.value.certainty is Certainty.NOT_DONE
+        assert not isinstance(refused.value, SignInAgain)
+    assert len(local.rig.events()) == before, "nobody was asked"
+
+
+async def test_another_tenants_person_at_this_tenants_api(local: Downstreams) -> None:
+    """Same provider, same subject: what one organisation set up is not there for the other (invariant 14)."""
+    await local.sign_in("dana")
+    dana = replace(local.who(), tenant=OTHER)
+    with pytest.raises(ActionError, match="your organisation has not set it up"):
+        await local.users.bearer(dana, "orders", REFUND, "c")
+    local.configured["orders"] = orders_at(local.rig)
+    both = replace(local.users, organisation=lambda _: local.users.organisation(local.who().tenant))
+    with pytest.raises(SignInAgain):
+        await both.bearer(dana, "orders", REFUND, "c")
+
+
+async def test_scopes_that_the_server_does_not_give(local: Downstreams) -> None:
+    await local.sign_in()
+    local.configured["orders"] = orders_at(local.rig, tools={REFUND: ("orders.delete",)})
+    with pytest.raises(ActionError, match="does not give the rights this needs"):
+        await local.bearer()
+    local.configured["orders"] = orders_at(local.rig, audience="https://nowhere.example")
+    with pytest.raises(ActionError, match="does not give the rights this needs"):
+        await local.bearer()
+    assert local.house.audit("status", where="kind='grant.exchanged'") == [("scope",), ("scope",)]
+
+
+async def test_a_client_secret_that_is_wrong(local: Downstreams) -> None:
+    await local.sign_in()
+    local.configured["orders"] = orders_at(
+        local.rig, at=Client(f"{local.rig.issuer}/token", "app", Secret("orders", "another"))
+    )
+    with pytest.raises(ActionError, match="client id or secret"):
+        await local.bearer()
+
+
+async def test_a_server_that_is_away_is_asked_again_later(local: Downstreams) -> None:
+    await local.sign_in()
+    local.configured["orders"] = orders_at(local.rig, at=Client("http://127.0.0.1:9/token", "app", None))
+    with pytest.raises(ActionError, match="could not be reached") as refused:
+        await local.bearer()
+    assert (refused.value.certainty, refused.value.retryable) == (Certainty.NOT_DONE, True)
+
+
+# -- each protocol ---------------------------------------------------------------------------------------------------
+
+
+async def test_an_id_token_as_the_subject(local: Downstreams) -> None:
+    await local.sign_in()
+    local.configured["orders"] = orders_at(local.rig, subject=SubjectToken.ID_TOKEN)
+    assert read(await local.bearer())["sub"] == "dana"
+
+
+async def test_our_own_assertion_and_actor_where_the_server_trusts_our_keys(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server fetches our JWKS. A rotation between two calls changes nothing for it."""
+    make_keys(tmp_path / "keys")
+    ring = KeyRing(tmp_path / "keys")
+    app = web.Application()
+
+    async def keys(request: web.Request) -> web.Response:
+        found = ring.now().verifying(datetime.now(UTC))
+        return web.json_response({"keys": [jwk(kid, key) for kid, key in found.items()]})
+
+    app.router.add_get("/.well-known/jwks.json", keys)
+    async with served(app) as here:
+        with provider(trusted={BASE_URL: f"{here}/.well-known/jwks.json"}) as rig:
+            async with downstreams(
+                sqlite_url, tmp_path, rig, monkeypatch, tokens=lambda _: CallTokens(ring, issuer=BASE_URL)
+            ) as at:
+                at.configured["orders"] = orders_at(rig, subject=SubjectToken.OWN, actor=True)
+                for _ in range(2):
+                    claims = read(await at.bearer())
+                    assert (claims["sub"], claims["act"]) == ("dana", {"sub": ACTOR})
+                    rotate(tmp_path / "keys", datetime.now(UTC), at_once=True)
+                call_token = CallTokens(ring, issuer=BASE_URL).mint(at.who(), REFUND, datetime.now(UTC))
+                async with httpx2.AsyncClient(auth=("app", "rig-secret")) as http:
+                    kind = "urn:ietf:params:oauth:token-type:jwt"
+                    form = {"grant_type": EXCHANGE, "subject_token": call_token, "subject_token_type": kind}
+                    form |= {"audience": ORDERS, "scope": "orders.refund"}
+                    answer = await http.post(f"{rig.issuer}/token", data=form)
+                assert answer.status_code == 400, "a token for our gateway is none for another server"
+                assert at.house.audit("count(*)", where="kind='grant.ended'") == [(0,)]
+
+
+async def test_entra_on_behalf_of(local: Downstreams) -> None:
+    await local.sign_in()
+    local.configured["orders"] = orders_at(
+        local.rig,
+        kind=DownstreamKind.ENTRA_OBO,
+        tools={REFUND: (f"{ORDERS}/orders.refund",)},
+        subject_claim="oid",
+    )
+    with pytest.raises(ActionError, match="somebody else's"):
+        await local.bearer()
+    local.configured["orders"] = replace(local.configured["orders"], subject_claim="sub")
+    claims = read(await local.bearer())
+    assert (claims["oid"], claims["aud"], claims["scp"]) == ("obj-dana", ORDERS, "orders.refund")
+
+
+async def test_entra_wants_the_person_there(local: Downstreams) -> None:
+    await local.sign_in("sam")
+    local.configured["orders"] = orders_at(
+        local.rig, kind=DownstreamKind.ENTRA_OBO, tools={REFUND: (f"{ORDERS}/orders.refund",)}
+    )
+    with pytest.raises(SignInAgain, match="sign in again"):
+        await local.bearer("sam")
+    assert local.house.audit("status", "actor_user_id", where="kind='grant.exchanged'") == [("interaction", "sam")]
+
+
+@pytest.fixture
+def partners() -> Iterator[tuple[OidcProvider, OidcProvider]]:
+    """The company's IdP, and the API's own authorization server, which trusts that IdP and nobody else."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server_issuer = f"http://127.0.0.1:{port}"
+    with provider(partners={server_issuer: AT_ORDERS}) as idp:
+        theirs = oidc_provider(
+            clients=[client(name, CALLBACK, grant_types=[BEARER, "authorization_code"]) for name in (AT_ORDERS, "x")],
+            accounts={},
+            exchange={"own": OWN, "apis": APIS, "trusted": {idp.issuer: f"{idp.issuer}/jwks"}},
+            port=port,
+        )
+        with theirs as server:
+            assert server.issuer == server_issuer
+            yield idp, server
+
+
+def assertion_at(idp: OidcProvider, server: OidcProvider, **changes: Any) -> Downstream:
+    redeem_at = Client(f"{server.issuer}/token", AT_ORDERS, Secret("orders", "rig-secret"))
+    jag = {
+        "kind": DownstreamKind.ID_JAG,
+        "subject": SubjectToken.ID_TOKEN,
+        "resource": ORDERS,
+        "redeem_at": redeem_at,
+        "redeem_audience": server.issuer,
+    }
+    return orders_at(idp, **(jag | changes))
+
+
+async def test_an_identity_assertion_between_two_servers(
+    sqlite_url: str, tmp_path: Path, partners: tuple[OidcProvider, OidcProvider], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    idp, server = partners
+    async with downstreams(sqlite_url, tmp_path, idp, monkeypatch, api_issuer=server.issuer) as at:
+        await at.sign_in()
+        at.configured["orders"] = assertion_at(idp, server)
+        ended = await at.house.execute(await approved(at))
+        assert ended.effect is EffectState.DONE
+        (claims,) = at.api.done
+        assert (claims["iss"], claims["sub"], claims["scope"]) == (server.issuer, "dana", "orders.refund")
+        assert claims["act"] == {"sub": AT_ORDERS}
+
+        at.configured["orders"] = assertion_at(idp, server, redeem_audience="https://elsewhere.example")
+        with pytest.raises(ActionError, match="does not give the rights"):
+            await at.bearer()
+        other = Client(f"{server.issuer}/token", "x", Secret("orders", "rig-secret"))
+        at.configured["orders"] = assertion_at(idp, server, redeem_at=other)
+        with pytest.raises(ActionError, match="for another server"):
+            await at.bearer()
+
+
+async def test_an_assertion_is_redeemed_once_and_only_by_whom_it_is_for(
+    partners: tuple[OidcProvider, OidcProvider], sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the API's server makes of it when it comes again, from somebody else, or from a stranger's IdP."""
+    idp, server = partners
+    seen: list[str] = []
+    async with downstreams(sqlite_url, tmp_path, idp, monkeypatch, api_issuer=server.issuer) as at:
+        await at.sign_in()
+        at.configured["orders"] = assertion_at(idp, server)
+        post = IdpHttp.post
+
+        async def watched(self: IdpHttp, url: str, form: Any, headers: Any = None) -> Any:
+            if form.get("assertion"):
+                seen.append(form["assertion"])
+            return await post(self, url, form, headers)
+
+        monkeypatch.setattr(IdpHttp, "post", watched)
+        await at.bearer()
+    (assertion,) = seen
+    assert jwt.get_unverified_header(assertion)["typ"] == "oauth-id-jag+jwt"
+    async with httpx2.AsyncClient() as http:
+        for name in (AT_ORDERS, "x"):
+            form = {"grant_type": BEARER, "assertion": assertion}
+            answer = await http.post(f"{server.issuer}/token", data=form, auth=(name, "rig-secret"))
+            assert answer.json()["error"] == "invalid_grant"
