@@ -37,6 +37,13 @@ NAMES: tuple[Name, ...] = (
     Name("SLACK_BOT_TOKEN", "Slack: the bot's token, xoxb-…", secret=True),
     Name("SLACK_APP_TOKEN", "Slack: the app-level token for Socket Mode, xapp-…", secret=True),
     Name("SLACK_SIGNING_SECRET", "Slack: the signing secret, for events over HTTP", secret=True),
+    Name(
+        "SLACK_CLIENT_ID",
+        "Slack: the app's client id. With its secret and no bot's token the app is installed at /slack/install, "
+        "in several workspaces; with a bot's token it serves Sign in with Slack alone",
+        "slack_client_id",
+    ),
+    Name("SLACK_CLIENT_SECRET", "Slack: the app's client secret", secret=True),
     Name("SLACK_API_URL", "Slack: another API address, for tests and gateways", "slack_api_url"),
     Name("TEAMS_APP_ID", "Teams: the app's id", "teams_app_id"),
     Name("TEAMS_APP_PASSWORD", "Teams: the app's password", secret=True),
@@ -97,12 +104,15 @@ NAMES: tuple[Name, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Slack:
-    """A workspace's app. Socket Mode with `app_token`, events over HTTP with `signing_secret`."""
+    """The app. Socket Mode with `app_token`, events over HTTP with `signing_secret`."""
 
-    bot_token: Secret
+    bot_token: Secret | None
+    """Of the one workspace. None: it is installed in several, with `client_id` and `client_secret`, which are set."""
     app_token: Secret | None
     signing_secret: Secret | None
     api_url: str | None
+    client_id: str | None = None
+    client_secret: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,17 +290,28 @@ def _slack(source: Source) -> Slack | None:
     app = source.secret("SLACK_APP_TOKEN", "xapp-")
     signing = source.secret("SLACK_SIGNING_SECRET")
     api_url = source.url("SLACK_API_URL")
-    if bot is None:
+    several = source.together("SLACK_CLIENT_ID", "SLACK_CLIENT_SECRET")
+    client_id = source.text("SLACK_CLIENT_ID") if several else None
+    client_secret = source.secret("SLACK_CLIENT_SECRET") if several else None
+    if bot is None and not several:
         if app is not None or signing is not None:
-            source.wrong("SLACK_BOT_TOKEN", "is missing.", "Copy it from your Slack app, OAuth & Permissions.")
+            source.wrong(
+                "SLACK_BOT_TOKEN",
+                "is missing.",
+                "Copy it from your Slack app, OAuth & Permissions; "
+                "for several workspaces set SLACK_CLIENT_ID and SLACK_CLIENT_SECRET instead.",
+            )
         return None
+    if bot is None and source.text("COUNTERSIGN_BASE_URL") is None:
+        where = "Set it to where browsers reach this service: Slack sends them back there after an installation."
+        source.wrong("COUNTERSIGN_BASE_URL", "is missing.", where)
     if app is None and signing is None:
         source.wrong(
             "SLACK_APP_TOKEN",
             "is missing, and SLACK_SIGNING_SECRET too.",
             "Set the first for Socket Mode, or the second for events over HTTP.",
         )
-    return Slack(bot, app, signing, api_url)
+    return Slack(bot, app, signing, api_url, client_id, client_secret)
 
 
 def _teams(source: Source) -> Teams | None:
