@@ -15,6 +15,7 @@ from bot import card_text
 from bot.cards import Tone
 from bot.messages import ChatUser, Command
 from bot.parts import ADMIN, Parts
+from bot.store import Once
 from policy.model import Principal, ToolName
 from tools.held import HeldView, KillReport, Scope, ScopeKind
 from tools.stops import By
@@ -38,6 +39,7 @@ for the people who have to approve it.
 - `/countersign kill`: changes nothing, shows what a kill would stop
 - `/countersign resume all | tool NAME | user @NAME`: nothing runs by itself; what was stopped needs a fresh press"""
 SEE_HELP = "`/countersign help` shows how."
+REPEATED = "This command came twice and has been carried out before. Nothing was changed again."
 PENDING_LINES = 15
 
 
@@ -137,8 +139,8 @@ def _user(words: Sequence[str]) -> tuple[Target, Sequence[str]]:
     return Target(ScopeKind.USER, first.strip('"“”')), words[1:]
 
 
-async def run(parts: Parts, who: Principal, command: Command) -> str:
-    """Carry out `command` for `who`.
+async def run(parts: Parts, who: Principal, command: Command, once: Once) -> str:
+    """Carry out `command` for `who`. What it switches, it switches once for this delivery.
 
     Raises:
         StoreUnavailable: nothing was changed, or it could not be read.
@@ -152,7 +154,7 @@ async def run(parts: Parts, who: Principal, command: Command) -> str:
         case Kill() | Resume():
             if ADMIN not in who.roles:
                 return await _refuse(parts, who, command, parsed)
-            return await _kill_or_resume(parts, who, command, parsed)
+            return await _kill_or_resume(parts, who, command, parsed, once)
         case _:
             assert_never(parsed)
 
@@ -243,7 +245,7 @@ async def _refuse(parts: Parts, who: Principal, command: Command, parsed: Kill |
     return f"Only people with the role {ADMIN} can {word}. Nothing was changed; that you tried is in the audit trail."
 
 
-async def _kill_or_resume(parts: Parts, who: Principal, command: Command, parsed: Kill | Resume) -> str:
+async def _kill_or_resume(parts: Parts, who: Principal, command: Command, parsed: Kill | Resume, once: Once) -> str:
     if isinstance(parsed, Kill) and parsed.target is None:
         return await _preview(parts, who)
     target = parsed.target
@@ -255,12 +257,16 @@ async def _kill_or_resume(parts: Parts, who: Principal, command: Command, parsed
     found, label = scope
     by = By(who.subject.sub, who.display_name, tuple(sorted(who.roles)), label)
     if isinstance(parsed, Kill):
-        report = await parts.gateway.kill(who.tenant, found, by, parsed.reason)
+        report = await parts.gateway.kill(who.tenant, found, by, parsed.reason, once=once.take)
+        if not once.first:
+            return REPEATED
         lines = [f"Stopped: {label}. Nothing new starts from this moment."]
         if report.reopened:
             lines.append(f"Approved but not started, waiting again for a fresh press: {report.reopened}.")
         return "\n".join([*lines, *_counts(report), f"Lift it with `/countersign resume {_typed(target)}`."])
-    report = await parts.gateway.resume(who.tenant, found, by)
+    report = await parts.gateway.resume(who.tenant, found, by, once=once.take)
+    if not once.first:
+        return REPEATED
     left = [card_text.stopped(kill) for kill in report.active]
     lines = [f"Resumed: {label}. Nothing runs by itself; what was stopped needs a fresh press."]
     return "\n".join([*lines, *(["Still stopped:", *left] if left else [])])

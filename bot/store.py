@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from sqlmodel import Field, SQLModel
 
 from audit.types import UtcDateTime
-from bot.messages import ChatUser, Incoming, Room, SurfaceName, Thread
+from bot.messages import ChatUser, Command, Incoming, Room, SurfaceName, Thread
 from bot.ports import Posted
 from policy.model import Principal, Subject, TenantId
 from tools.approvals import HeldCall
@@ -164,6 +164,28 @@ def mark_seen(conn: Connection, keys: tuple[str, ...], tenant: TenantId | None, 
     """Take a delivery; False if somebody had taken it (or the same message under another event id)."""
     fresh = [put_once(conn, SEEN, key=key, tenant=tenant, seen_at=now) for key in keys]
     return all(fresh)
+
+
+@dataclass(slots=True)
+class Once:
+    """One delivery of a command, taken in the transaction of what the command changes. Without keys: any number."""
+
+    keys: tuple[str, ...]
+    tenant: TenantId | None
+    now: datetime
+    first: bool | None = None
+    """None: not asked yet."""
+
+    def take(self, conn: Connection) -> bool:
+        self.first = mark_seen(conn, self.keys, self.tenant, self.now)
+        return self.first
+
+
+def command_keys(command: Command) -> tuple[str, ...]:
+    """The name of one slash command; none if the chat gave it no id, because a kill must not wait for one."""
+    if not command.command_id.rpartition(":")[2]:
+        return ()
+    return (f"{command.who.surface}:{command.who.team}:command:{command.command_id}",)
 
 
 def forget_seen(conn: Connection, before: datetime) -> int:

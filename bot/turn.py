@@ -201,13 +201,17 @@ class Turn:
 
     async def _command_as_message(self, message: Incoming, keys: tuple[str, str]) -> str:
         tenant = self.parts.directory.tenant_of(message.who.surface, message.who.team)
-        now = self.parts.clock()
-        if not await self.parts.writer.run(lambda conn: store.mark_seen(conn, keys, tenant, now)):
-            return ""
+        once = store.Once(keys, tenant, self.parts.clock())
         words = message.text.split(maxsplit=1)
-        return await self.on_command(
-            Command(message.who, message.thread, message.event_id, words[1] if len(words) > 1 else "")
-        )
+        command = Command(message.who, message.thread, message.event_id, words[1] if len(words) > 1 else "")
+        try:
+            answer = await self._carry_out(command, once)
+        except StoreUnavailable as error:
+            return f"The command was not carried out. {error}"
+        # Not before: a crash between the note and the kill would lose the kill. What switches has taken it by now.
+        if once.first is None:
+            await self.parts.writer.run(once.take)
+        return answer if once.first else ""
 
     # --- a press ------------------------------------------------------------------------------------
 
@@ -302,21 +306,25 @@ class Turn:
 
     async def on_command(self, command: Command) -> str:
         """The private answer to `/countersign …`."""
+        tenant = self.parts.directory.tenant_of(command.who.surface, command.who.team)
+        try:
+            return await self._carry_out(command, store.Once(store.command_keys(command), tenant, self.parts.clock()))
+        except StoreUnavailable as error:
+            return f"The command was not carried out. {error}"
+
+    async def _carry_out(self, command: Command, once: store.Once) -> str:
         surface = self.parts.surfaces.get(command.who.surface)
         if surface is None:
             return NO_CHAT
         who = await self.parts.resolver.resolve(command.who, surface)
-        try:
-            about_links = await welcome.command(self.parts.links, who, command)
-            if about_links is not None:
-                return about_links
-            if isinstance(who, Refusal):
-                event = turn_log.refused(who, command.who, command.thread.session_id, self.parts.clock())
-                await self.parts.gateway.record([event])
-                return who.sentence
-            return await commands.run(self.parts, who, command)
-        except StoreUnavailable as error:
-            return f"The command was not carried out. {error}"
+        about_links = await welcome.command(self.parts.links, who, command)
+        if about_links is not None:
+            return about_links
+        if isinstance(who, Refusal):
+            event = turn_log.refused(who, command.who, command.thread.session_id, self.parts.clock())
+            await self.parts.gateway.record([event])
+            return who.sentence
+        return await commands.run(self.parts, who, command, once)
 
     # --- what a chat asks ---------------------------------------------------------------------------
 

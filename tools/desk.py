@@ -53,17 +53,22 @@ class Desk:
         reason: str,
         *,
         dry_run: bool = False,
+        once: stops.Once | None = None,
     ) -> KillReport:
         """Stop `scope` at once, everywhere; `dry_run` changes nothing and says what it would stop (invariant 8).
+
+        `once`: takes the command's delivery, so that one that comes twice changes nothing the second time.
 
         Raises:
             StoreUnavailable: nothing was stopped.
         """
-        return await stops.kill(self._door, tenant, scope, by, reason, dry_run=dry_run)
+        return await stops.kill(self._door, tenant, scope, by, reason, dry_run=dry_run, once=once)
 
-    async def resume(self, tenant: TenantId | None, scope: Scope, by: stops.By) -> KillReport:
+    async def resume(
+        self, tenant: TenantId | None, scope: Scope, by: stops.By, *, once: stops.Once | None = None
+    ) -> KillReport:
         """Lift the switches of `scope`. Releases nothing: what was stopped needs a fresh press."""
-        return await stops.resume(self._door, tenant, scope, by)
+        return await stops.resume(self._door, tenant, scope, by, once=once)
 
     async def kills(self, tenant: TenantId | None) -> KillReport:
         """What is stopped now, what waits, and what was in flight."""

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -31,6 +31,13 @@ CONFLICTS = 5
 log = logging.getLogger("countersign.stops")
 
 
+Once: TypeAlias = Callable[[Connection], bool]
+"""Takes a delivery in the transaction of the switch; False: it was carried out before, and nothing changes again.
+
+A command comes at least once. So a kill is never lost, and a resume that comes late lifts no newer stop.
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class By:
     """Who threw or lifted a switch. `label`: how the scope is called where people read it."""
@@ -41,11 +48,20 @@ class By:
     label: str = ""
 
 
-async def kill(door: Door, tenant: TenantId | None, scope: Scope, by: By, reason: str, *, dry_run: bool) -> KillReport:
+async def kill(
+    door: Door,
+    tenant: TenantId | None,
+    scope: Scope,
+    by: By,
+    reason: str,
+    *,
+    dry_run: bool,
+    once: Once | None = None,
+) -> KillReport:
     """See `Gateway.kill`."""
     if dry_run:
         return await door.writer.read(lambda conn: report(conn, tenant, _covered(scope)))
-    reopened = await _insist(door, lambda conn: _throw(conn, door, tenant, scope, by, reason))
+    reopened = await _insist(door, lambda conn: _throw(conn, door, tenant, scope, by, reason, once))
     # The switch is on from here. What follows may fail without anything being let through: a claim looks at the
     # switch, and it compares the generation of the approval, so lifting it again releases nothing either.
     try:
@@ -60,11 +76,13 @@ async def kill(door: Door, tenant: TenantId | None, scope: Scope, by: By, reason
     return KillReport(found.active, found.pending, found.in_flight, reopened)
 
 
-async def resume(door: Door, tenant: TenantId | None, scope: Scope, by: By) -> KillReport:
+async def resume(door: Door, tenant: TenantId | None, scope: Scope, by: By, *, once: Once | None = None) -> KillReport:
     """See `Gateway.resume`."""
 
     def unit(conn: Connection) -> None:
         killswitch.lock(conn, tenant, exclusive=True)
+        if once is not None and not once(conn):
+            return
         lifted = killswitch.lift(conn, tenant, scope, by.name, door.clock())
         events = [_event(door, Kind.KILL_RESUMED, tenant, scope, by, "resumed", {"lifted": lifted})]
         if tenant is not None and scope.kind is ScopeKind.USER:
@@ -103,8 +121,12 @@ def report(conn: Connection, tenant: TenantId | None, covered: tuple[sa.ColumnEl
     )
 
 
-def _throw(conn: Connection, door: Door, tenant: TenantId | None, scope: Scope, by: By, reason: str) -> int:
+def _throw(
+    conn: Connection, door: Door, tenant: TenantId | None, scope: Scope, by: By, reason: str, once: Once | None
+) -> int:
     killswitch.lock(conn, tenant, exclusive=True)
+    if once is not None and not once(conn):
+        return 0
     label = by.label or _label(scope)
     killswitch.throw(conn, tenant, scope, label, by.id, by.name, reason, door.clock())
     events = [_event(door, Kind.KILL_SWITCHED, tenant, scope, by, "stopped", {"reason": reason})]
