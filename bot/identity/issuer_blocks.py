@@ -56,7 +56,7 @@ def read_issuer(name: str, block: Field, secrets: SecretsFrom) -> Issuer | None:
     tid = _tid(keys, preset, block)
     issuer = _issuer(keys, preset, tid, block)
     client_id = _printable(keys["client_id"])
-    secret = _secret(name, keys, secrets)
+    secret = client_secret(name, keys, secrets)
     hd = _hd(keys, issuer)
     if "groups" in keys and keys["groups"].text() not in (None, "scim"):
         keys["groups"].wrong("has to be scim.", "Groups always come from SCIM: write `groups: scim` or remove it.")
@@ -159,7 +159,8 @@ def _hd(keys: Mapping[str, Field], issuer: str | None) -> str | None:
     return value
 
 
-def _secret(name: str, keys: Mapping[str, Field], secrets: SecretsFrom) -> Secret | None:
+def client_secret(name: str, keys: Mapping[str, Field], secrets: SecretsFrom) -> Secret | None:
+    """What `client_secret_file` or `client_secret_env` of a block lead to. None: a public client, or a fault noted."""
     called = f"client secret of {name}"
     if "client_secret_file" in keys and "client_secret_env" in keys:
         keys["client_secret_env"].wrong("is set, and client_secret_file is too.", "Keep one of them.")

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 
-from bot.identity.issuer_blocks import GUID, SecretsFrom, read_issuer
+from bot.identity.downstream import Downstream, SubjectToken, read_downstreams
+from bot.identity.issuer_blocks import GUID, SecretsFrom, client_secret, read_issuer
 from bot.identity.issuers import Issuer, Preset
 from bot.messages import SurfaceName
 from policy.document import Field, Findings, Problem, meant, parse
@@ -66,6 +67,8 @@ class Tenant:
     """A folder whose files replace the deployment's of the same name."""
     directory_max_age: timedelta
     """What the IdP last said is not acted on once it is older than this."""
+    downstreams: Mapping[str, Downstream] = field(default_factory=lambda: MappingProxyType({}))
+    """APIs that tools may call with a person's own token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,7 @@ class _Reader:
     def _tenant(self, name: str, entry: Field, blocks: tuple[str, ...]) -> None:
         _name(entry, name)
         tenant = TenantId(name)
-        keys = entry.section(("name", "issuer"), ("teams", "policy", "directory_max_age_hours"))
+        keys = entry.section(("name", "issuer"), ("teams", "policy", "directory_max_age_hours", "downstreams"))
         shown = keys["name"].text() if "name" in keys else None
         called = keys["issuer"].text() if "issuer" in keys else None
         if called is not None and called not in blocks:
@@ -161,8 +164,17 @@ class _Reader:
         policy = self._policy(keys["policy"]) if "policy" in keys else None
         hours = keys["directory_max_age_hours"].integer(1, 8760) if "directory_max_age_hours" in keys else MAX_AGE_HOURS
         issuer = self._issuers.get(called) if called is not None else None
+        apis = self._downstreams(keys["downstreams"], issuer) if "downstreams" in keys else MappingProxyType({})
         if shown is not None and issuer is not None:
-            self._tenants[tenant] = Tenant(tenant, shown, issuer, teams, policy, timedelta(hours=hours))
+            self._tenants[tenant] = Tenant(tenant, shown, issuer, teams, policy, timedelta(hours=hours), apis)
+
+    def _downstreams(self, at: Field, issuer: Issuer | None) -> Mapping[str, Downstream]:
+        found = read_downstreams(at, lambda name, keys: client_secret(name, keys, self._secrets))
+        wanting = [one.name for one in found.values() if one.subject is not SubjectToken.OWN]
+        if wanting and issuer is not None and "offline_access" not in issuer.scopes:
+            mend = f"Add offline_access to the scopes of {issuer.name}, so that a sign-in still serves after a wait."
+            at.wrong(f"{wanting[0]} acts on people's sign-ins, which do not last.", mend)
+        return found
 
     def _chat_teams(self, tenant: TenantId, at: Field) -> tuple[Team, ...]:
         found: list[Team] = []
