@@ -28,6 +28,7 @@ def metadata() -> MetaData:
     import audit.tables
     import bot.agent.transcript
     import bot.identity.tables
+    import bot.slack.tables
     import bot.store
     import bot.web.tables
     import tools.approvals

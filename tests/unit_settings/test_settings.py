@@ -80,7 +80,7 @@ def test_no_secret_is_ever_printed(tmp_path: Path) -> None:
     secrets |= {"SLACK_APP_TOKEN": "xapp-secret-app", "LANGFUSE_PUBLIC_KEY": "pk", "SMTP_HOST": "m", "SMTP_FROM": "a@b"}
     secrets |= {"COUNTERSIGN_DATABASE_URL": "postgresql://u:secret@db/x", "SMTP_USERNAME": "u", "TEAMS_APP_ID": "a"}
     secrets |= {"COUNTERSIGN_BUSINESS_URL": "postgresql://u:secret@db/y", "TEAMS_TENANT_ID": "t"}
-    secrets |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4318"}
+    secrets |= {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://otel:4318", "SLACK_CLIENT_ID": "1.2"}
     secrets |= {"COUNTERSIGN_QUERY_LOGINS": "acme=postgresql://u:secret@db/z"}
     assert "secret-" not in repr(read(secrets))
     assert ":secret@" not in repr(read(secrets))
