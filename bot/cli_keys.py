@@ -1,12 +1,16 @@
-"""`countersign keys …`: the keys that call tokens are signed with, and replacing them. Needs the keys folder alone.
+"""`countersign keys …`: the keys of call tokens and stored sign-ins, and replacing them. Needs no chat and no model.
 
 A rotation is written into the audit log; where the database is away it still happens, and that is said.
 """
 
 from __future__ import annotations
 
+import asyncio
 import getpass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import sqlalchemy as sa
@@ -17,13 +21,16 @@ from audit.faults import StoreUnavailable, spoken
 from audit.store import AuditStore
 from audit.writer import Writer, make_engine
 from bot.console import DONE, FOUND, WRONG_USE, AsJson, Demo, answering, settings_of
+from bot.identity.grants import Grants
 from bot.identity.keyring import KEEP, LEAD, Ring, read_ring
 from bot.identity.rotation import Rotated, rotate
+from bot.identity.sealing import KeyAway, Sealer, add_key, open_or_make
+from bot.keys import GRANTS
 from bot.settings import Settings
 from policy.model import Json
 from policy.pii import redact
 
-app = typer.Typer(help="The keys that call tokens are signed with.", no_args_is_help=True)
+app = typer.Typer(help="The keys of call tokens and of stored sign-ins.", no_args_is_help=True)
 
 
 @app.command(name="list")
@@ -68,6 +75,37 @@ def rotate_(
             shell.say(sentence)
 
 
+@app.command()
+def rewrap(
+    file: Annotated[
+        Path | None, typer.Option(help="The key file, where it is not grants.key in the keys folder.")
+    ] = None,
+    new: Annotated[bool, typer.Option("--new", help="First put a new key before the others.")] = False,
+    demo: Demo = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put stored sign-ins under the first key of the key file. Old keys open what is left; then remove them."""
+    with answering(as_json) as shell:
+        settings = settings_of(demo)
+        keys = open_or_make(settings.keys_dir, file)
+        path = file or settings.keys_dir / GRANTS
+        if new:
+            add_key(path)
+        with _log(settings) as writer:
+            grants = Grants(writer, AuditStore(redact), Sealer(keys), lambda: datetime.now(UTC))
+            try:
+                done = asyncio.run(grants.rewrap())
+            except KeyAway as error:
+                shell.fail(f"{error} What it wrapped was not changed.")
+            detail: dict[str, Json] = {"why": "new" if new else "routine", "wraps": keys.current(), "grants": done}
+            _append(writer, "rewrapped", detail)
+        sentence = f"{keys.current()} wraps stored sign-ins now; {done} were put under it."
+        if shell.as_json:
+            shell.json({"said": sentence, "wraps": keys.current(), "grants": done})
+        else:
+            shell.say(sentence)
+
+
 def _said(rotated: Rotated, leaked: bool) -> str:
     ring = rotated.ring
     if leaked:
@@ -87,30 +125,45 @@ def _said(rotated: Rotated, leaked: bool) -> str:
 
 
 def _audit(settings: Settings, rotated: Rotated, why: str) -> None:
+    ring = rotated.ring
+    with _log(settings) as writer:
+        _append(
+            writer,
+            "signing" if rotated.promoted else "published",
+            {
+                "why": why,
+                "signs": ring.current.kid,
+                "next": ring.next.kid if ring.next is not None else None,
+                "verify": [one.kid for one in ring.previous],
+                "distrusted": list(rotated.distrusted),
+            },
+        )
+
+
+def _append(writer: Writer, status: str, detail: Mapping[str, Json]) -> None:
     """Ids of keys alone. In the service's own chain: keys are no tenant's."""
-    ring, login = rotated.ring, getpass.getuser()
     event = Event(
         kind=Kind.KEYS_ROTATED,
         tenant=None,
         occurred_at=datetime.now(UTC),
-        status="signing" if rotated.promoted else "published",
-        actor_user_id=f"shell:{login}",
-        detail={
-            "why": why,
-            "signs": ring.current.kid,
-            "next": ring.next.kid if ring.next is not None else None,
-            "verify": [one.kid for one in ring.previous],
-            "distrusted": list(rotated.distrusted),
-        },
+        status=status,
+        actor_user_id=f"shell:{getpass.getuser()}",
+        detail=detail,
     )
+    writer.run_blocking(lambda conn: AuditStore(redact).append(conn, [event]))
+
+
+@contextmanager
+def _log(settings: Settings) -> Iterator[Writer]:
+    """The database with its audit log."""
     engine = make_engine(settings.database_url)
     writer = Writer(engine)
     try:
         with spoken(), engine.connect() as conn:
             there = sa.inspect(conn).has_table("audit_head")
         if not there:
-            raise StoreUnavailable("the database holds no audit log yet. Run `countersign migrate` first.")
-        writer.run_blocking(lambda conn: AuditStore(redact).append(conn, [event]))
+            raise StoreUnavailable("The database holds no audit log yet. Run `countersign migrate` first.")
+        yield writer
     finally:
         writer.close()
         engine.dispose()

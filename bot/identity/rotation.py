@@ -45,7 +45,7 @@ def rotate(folder: Path, moment: datetime, *, at_once: bool = False, leaked: boo
             Nothing was changed.
     """
     try:
-        with _alone(folder):
+        with alone(folder):
             return _replace(folder, moment) if leaked else _step(folder, moment, at_once)
     except OSError as error:
         why = f"The keys in {folder} cannot be changed: {error.strerror}."
@@ -72,7 +72,7 @@ def _step(folder: Path, moment: datetime, at_once: bool) -> Rotated:
     kept = tuple(one for one in ring.previous if one.verifies(moment) and one.kid != retired.kid)
     since = {following.kid: following.since}
     # Written before the key stops signing: whoever reads in between trusts one key too many, never one too few.
-    _write(folder / RING, Notes(since, (retired, *kept)).written())
+    write_whole(folder / RING, Notes(since, (retired, *kept)).written())
     (folder / NEXT).replace(folder / TOKENS)
     _flush(folder)
     _publish_half(folder, following.key)
@@ -86,9 +86,9 @@ def _replace(folder: Path, moment: datetime) -> Rotated:
     current, following = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
     since = {key_id(one.public_key()): moment for one in (current, following)}
     # What leaked stops counting first, step by step; the key that signs is the last to go.
-    _write(folder / RING, Notes(since).written())
-    _write(folder / NEXT, _pem(following))
-    _write(folder / TOKENS, _pem(current))
+    write_whole(folder / RING, Notes(since).written())
+    write_whole(folder / NEXT, _pem(following))
+    write_whole(folder / TOKENS, _pem(current))
     _publish_half(folder, current)
     return Rotated(read_ring(folder), promoted=True, distrusted=gone)
 
@@ -97,13 +97,13 @@ def _publish(folder: Path, ring: Ring, moment: datetime) -> None:
     """A next key, new unless somebody put one there. The time goes first: it counts from when it was written down."""
     key = Ed25519PrivateKey.generate() if ring.next is None else ring.next.key
     since = {ring.current.kid: ring.current.since} if ring.current.since else {}
-    _write(folder / RING, Notes({**since, key_id(key.public_key()): moment}, ring.previous).written())
-    _write(folder / NEXT, _pem(key))
+    write_whole(folder / RING, Notes({**since, key_id(key.public_key()): moment}, ring.previous).written())
+    write_whole(folder / NEXT, _pem(key))
 
 
 def _publish_half(folder: Path, key: Ed25519PrivateKey) -> None:
     """The public half lies beside the key, for people who look."""
-    _write(
+    write_whole(
         public_path(folder / TOKENS),
         key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo),
         0o644,
@@ -114,7 +114,7 @@ def _pem(key: Ed25519PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def _write(path: Path, content: bytes, mode: int = 0o600) -> None:
+def write_whole(path: Path, content: bytes, mode: int = 0o600) -> None:
     """`content` under the name `path`, whole and on disk, or what was there before."""
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -139,7 +139,7 @@ def _flush(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """One rotation at a time, on every machine that has the folder mounted."""
     descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import secrets
 import threading
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from bot.identity.jose import JoseRefused, b64, unb64
+from bot.identity.rotation import alone, write_whole
 from bot.keys import GRANTS, KeysError, write_once
 from policy.model import Subject, TenantId
 
@@ -238,14 +238,14 @@ def add_key(path: Path) -> str:
     """Put a new key-encryption key before the others, which go on opening what they wrapped. Its id.
 
     Raises:
-        OSError: the file cannot be written.
+        KeysError: the file holds no keys, or cannot be written. Nothing was changed.
     """
     key = secrets.token_bytes(KEY_BYTES)
-    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"{key.hex()}\n{path.read_text(encoding='ascii')}")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with alone(path.parent):  # two at once would each put their key before the old ones, and lose the other's
+            _read(path)
+            write_whole(path, f"{key.hex()}\n{path.read_text(encoding='ascii')}".encode())
+    except OSError as error:
+        why = f"{path} cannot be changed: {error.strerror}."
+        raise KeysError(f"{why} Where it is mounted read-only, change it where it is kept.") from error
     return kek_id(key)

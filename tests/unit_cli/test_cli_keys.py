@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.keys import TOKENS
+from bot.keys import GRANTS, TOKENS
 
 
 @pytest.fixture
@@ -62,3 +62,15 @@ def test_wrong_use(ready: Callable[..., Any], home: Path) -> None:
         said = ready(*words)
         assert said.status == 1
         assert "Restore it from a backup" in said.err
+
+
+def test_a_new_key_for_stored_sign_ins(ready: Callable[..., Any], home: Path) -> None:
+    first = ready("keys", "rewrap", "--json")
+    assert (first.status, first.json()["grants"]) == (0, 0)
+    again = ready("keys", "rewrap", "--new", "--json")
+    assert again.json()["wraps"] != first.json()["wraps"]
+    assert len((home / ".countersign" / "keys" / GRANTS).read_text().split()) == 2
+    rows = ready("audit", "query", "--tenant", "_system", "--kind", "keys.rotated", "--json").json()
+    assert [(row["status"], row["detail"]["why"]) for row in rows] == [("rewrapped", "new"), ("rewrapped", "routine")]
+    (home / ".countersign" / "keys" / GRANTS).write_text("zz")
+    assert "64 hex digits" in ready("keys", "rewrap").err

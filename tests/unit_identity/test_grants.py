@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from audit.store import AuditStore
 from audit.writer import Writer, make_engine
 from bot.identity.grants import LEASE, GrantAway, Grants, NoGrant
 from bot.identity.oidc import OidcError, OidcFault, Refreshed
-from bot.identity.sealing import Bound, FileKeys, KeyAway, SealBroken, Sealer, add_key, open_or_make
+from bot.identity.sealing import Bound, FileKeys, KeyAway, SealBroken, Sealer, add_key, kek_id, open_or_make
 from bot.identity.tables import SealedGrant, table
 from bot.keys import GRANTS, KeysError
 from policy.model import Subject, TenantId
@@ -423,6 +424,17 @@ def test_the_key_is_made_once_and_for_us_alone(tmp_path: Path) -> None:
     assert (tmp_path / GRANTS).stat().st_mode & 0o777 == 0o600
     add_key(tmp_path / GRANTS)
     assert (tmp_path / GRANTS).stat().st_mode & 0o777 == 0o600
+
+
+def test_two_new_keys_at_once_are_both_kept(tmp_path: Path) -> None:
+    first = open_or_make(tmp_path).current()
+    with ThreadPoolExecutor(8) as pool:
+        made = set(pool.map(lambda _: add_key(tmp_path / GRANTS), range(8)))
+    lines = (tmp_path / GRANTS).read_text().split()
+    assert {kek_id(bytes.fromhex(line)) for line in lines} == made | {first}
+    (tmp_path / GRANTS).write_text("zz")
+    with pytest.raises(KeysError):
+        add_key(tmp_path / GRANTS)
 
 
 def test_names_do_not_run_into_each_other() -> None:

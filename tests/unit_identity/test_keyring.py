@@ -172,7 +172,7 @@ def test_a_rotation_that_is_killed_leaves_a_ring_that_works(
 
         return run
 
-    monkeypatch.setattr(rotation, "_write", counted(rotation._write))
+    monkeypatch.setattr(rotation, "write_whole", counted(rotation.write_whole))
     monkeypatch.setattr(rotation, "_flush", counted(rotation._flush))
     with pytest.raises(Killed):
         rotate(folder, NOW + LEAD)
