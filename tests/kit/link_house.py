@@ -230,6 +230,11 @@ class LinkHouse:
         mine = (rows.c.tenant == tenant, rows.c.external_id == sub)
         await self.write(lambda conn: conn.execute(sa.update(rows).where(*mine).values(active=False)))
 
+    async def rename(self, sub: str, name: str, tenant: TenantId = ACME) -> None:
+        rows = table(ScimResource)
+        mine = (rows.c.tenant == tenant, rows.c.external_id == sub)
+        await self.write(lambda conn: conn.execute(sa.update(rows).where(*mine).values(display_name=name)))
+
     async def ticket(self, link: str) -> tickets.Ticket:
         found = await self.writer.read(lambda conn: tickets.by_secret(conn, link.rpartition("/")[2]))
         assert found is not None
@@ -255,6 +260,7 @@ class Browser:
 
     def __init__(self, house: LinkHouse, headers: Mapping[str, str]) -> None:
         self._base = house.base_url
+        self._stop = self._stopped = ""
         ours = httpx2.ASGITransport(app=house.app)
         # Providers are reached over the network; only Countersign's own address is in this process.
         self.client = httpx2.AsyncClient(
@@ -304,6 +310,18 @@ class Browser:
             page = await self.press(page, {"login": login, "password": "any"} if asked[1] == "login" else {})
         raise AssertionError("the log-in does not end")
 
+    async def log_in_until(self, page: httpx2.Response, login: str, stop: str) -> str:
+        """Logs in; the address beginning with `stop` that the provider sends the browser to, which nobody opens."""
+        self._stop, self._stopped = stop, ""
+        try:
+            while not self._stopped:
+                asked = re.search(r'name="prompt" value="(\w+)"', page.text)
+                assert asked is not None, text_of(page)
+                page = await self.press(page, {"login": login, "password": "any"} if asked[1] == "login" else {})
+            return self._stopped
+        finally:
+            self._stop = ""
+
     async def deny(self, page: httpx2.Response) -> httpx2.Response:
         """Presses "Cancel" at the provider."""
         found = re.search(r'href="([^"]*/abort)"', page.text)
@@ -315,6 +333,9 @@ class Browser:
             refresh = (
                 _REFRESH.search(answer.text) if answer.headers.get("content-type", "").startswith("text/html") else None
             )
+            if answer.is_redirect and self._stop and answer.headers["location"].startswith(self._stop):
+                self._stopped = answer.headers["location"]
+                return answer
             if answer.is_redirect:
                 answer = await self.client.get(urljoin(str(answer.url), answer.headers["location"]))
             elif refresh is not None:
