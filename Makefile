@@ -13,13 +13,16 @@ export NODE_USE_SYSTEM_CA := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
-.PHONY: help demo test check bench lock clean setup rigs format lint house contracts dependencies types unit
+.PHONY: help demo demo-idp test check bench lock clean setup rigs format lint house contracts dependencies types unit
 
 help: ## what there is
-	@sed -nE 's/^([a-z]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 16
 
 demo: $(VENV)/.runtime ## the demo workspace, at the address it prints
 	@exec $(BIN)/python -m bot demo $(if $(PORT),--port $(PORT)) $(ARGS)
+
+demo-idp: $(VENV)/.runtime $(IDP)/.stamp ## the same with an identity provider beside it: linking, seen end to end
+	@exec $(BIN)/python -m bot demo --idp $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: setup ## everything, on SQLite and PostgreSQL, against real counterparts
 	@$(BIN)/python -m pytest $(ARGS)

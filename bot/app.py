@@ -8,25 +8,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 from sqlalchemy.engine import Connection, Engine
 
 from audit.faults import StoreUnavailable, spoken
 from audit.writer import make_engine
 from bot import demo as demo_workspace
+from bot import demo_idp as demo_idp_workspace
 from bot import migrations, service, service_role
 from bot.agent.routing import RoutingError
 from bot.checkup import Channel, DatabaseRole, Finding, Known, Level, judge_role
 from bot.core import Core, open_core
+from bot.demo_idp import Opened
 from bot.identity.book import DirectoryBook
 from bot.identity.scim_directory import ScimDirectory
 from bot.keys import make_keys
+from bot.local_idp import LocalIdpError
 from bot.messages import ChatUser
 from bot.ports import Directory, PolicyOf, SurfaceError
-from bot.settings import Settings
+from bot.settings import Settings, for_demo
 from bot.web.workspace import WorkspaceBroken
 from policy.model import Principal, Subject, TenantId, ToolName
 from tools.gateway import Gateway
@@ -86,6 +91,21 @@ def demo(settings: Settings, port: int | None, ready: Callable[[str], None]) -> 
         migrate(settings)
         with _core(settings) as core, contextlib.suppress(KeyboardInterrupt):
             asyncio.run(demo_workspace.serve_demo(core, port, ready))
+
+
+def demo_idp(environ: Mapping[str, str], port: int | None, ready: Callable[[Opened], None]) -> None:
+    """The demo workspace with an identity provider beside it; `ready` is told where both are."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # The provider is new each time and so is everybody in it: nothing that was kept would be anybody's.
+    with (
+        _sentences(),
+        tempfile.TemporaryDirectory(prefix="countersign-demo-") as home,
+        demo_idp_workspace.company(port) as acme,
+    ):
+        here = replace(for_demo(environ, Path(home)), directory=None, base_url=acme.base_url)
+        migrate(here)
+        with contextlib.closing(open_core(here, acme.tenants)) as core, contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(demo_idp_workspace.serve(core, acme, ready))
 
 
 def migrate(settings: Settings, service_login: str | None = None) -> tuple[str, ...]:
@@ -205,7 +225,7 @@ def _sentences() -> Iterator[None]:
     """Errors that are sentences already, under one name."""
     try:
         yield
-    except (service.NothingToServe, RoutingError, SurfaceError, WorkspaceBroken, ActionError) as error:
+    except (service.NothingToServe, RoutingError, SurfaceError, WorkspaceBroken, ActionError, LocalIdpError) as error:
         raise AppError(str(error)) from error
 
 

@@ -31,6 +31,7 @@ from tools.stops import By
 
 if TYPE_CHECKING:
     from bot.app import Operator
+    from bot.demo_idp import Opened
 
 T = TypeVar("T")
 
@@ -82,11 +83,18 @@ def _countersign() -> str:
 @app.command()
 def demo(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="8080, or the next free one.")] = None,
+    idp: Annotated[
+        bool, typer.Option("--idp", help="With a real identity provider beside it: `make demo-idp`, in a clone.")
+    ] = False,
 ) -> None:
     """The demo workspace on this machine: no keys, no accounts, nothing leaves."""
     with answering(as_json=False) as shell, starting(shell):
         from bot import app as service
         from bot.web.serving import PortTaken
+
+        def opened(here: Opened) -> None:
+            for line in here.said():
+                shell.say(line, "bold" if line.startswith("    http") else "")
 
         def ready(address: str) -> None:
             shell.say("Countersign is ready. Pick a person, ask for a refund, then countersign it as somebody else:")
@@ -96,7 +104,10 @@ def demo(
             )
 
         try:
-            service.demo(for_demo(os.environ, DEMO_HOME), port, ready)
+            if idp:
+                service.demo_idp(os.environ, port, opened)
+            else:
+                service.demo(for_demo(os.environ, DEMO_HOME), port, ready)
         except PortTaken as error:
             shell.fail(str(error))
 

@@ -126,15 +126,18 @@ class Running:
     router: Router | Routes
 
 
-def open_core(settings: Settings) -> Core:
+def open_core(settings: Settings, tenants: Tenants | None = None) -> Core:
     """Policy, directory, keys and databases as `settings` state them. Fails closed, with sentences (invariant 13).
+
+    `tenants`: in place of those of the settings' file; a demo's, which no file may name.
 
     Raises:
         PolicyError, TenantsError, DirectoryError, KeysError, StoreUnavailable, ValueError: what is wrong, and the mend.
     """
     keys = open_keys(settings.keys_dir)
     reloads = _Reloads()
-    tenants = read_tenants(settings.tenants, os.environ) if settings.directory is None else NONE_BUT_A_FILE
+    if tenants is None:
+        tenants = read_tenants(settings.tenants, os.environ) if settings.directory is None else NONE_BUT_A_FILE
     policy = PolicyFiles(settings.policy_dir, reloads.policy, tenants.policies())
     directory = people_of(settings.directory, tenants, reloads.directory)
     engine = make_engine(settings.database_url, busy_timeout_ms=BUSY_MS)
@@ -195,11 +198,19 @@ Surfaces = Callable[[Core], Iterable[ChatSurface]]
 
 
 @contextlib.asynccontextmanager
-async def running(core: Core, surfaces: Surfaces, router: Router | None = None) -> AsyncIterator[Running]:
-    """The service with `surfaces`, from the first segment taken to the last checkpoint written."""
+async def running(
+    core: Core,
+    surfaces: Surfaces,
+    router: Router | None = None,
+    complete: Callable[[Parts], Parts] = lambda parts: parts,
+) -> AsyncIterator[Running]:
+    """The service with `surfaces`, from the first segment taken to the last checkpoint written.
+
+    `complete` adds what answers to people who are not linked yet, where accounts are linked.
+    """
     routes = router or Routes(lambda: core.policy.current().models, providers.adapters(core.settings))
     by_name = {surface.name: surface for surface in surfaces(core)}
-    turn = Turn(parts_of(core, routes, by_name))
+    turn = Turn(complete(parts_of(core, routes, by_name)))
     loop = asyncio.get_running_loop()
     core.policy.reload_on_sighup(loop)
     checkpoints = Checkpointer(core.settings.checkpoints, core.keys.checkpoint)

@@ -53,7 +53,7 @@ async def serve_demo(core: Core, port: int | None, ready: Callable[[str], None])
     Raises:
         PortTaken: the port that was asked for is taken (None: 8080, or the next free one).
     """
-    sock = bind_loopback(port) if port is not None else _free()
+    sock = bind_loopback(port) if port is not None else free_socket()
     seed_demo(core)
     people = await core.book.people(TENANT)
     workspace = load_workspace(people)
@@ -82,7 +82,8 @@ def offline_router() -> Router:
     return Router(models, {Adapter.OFFLINE: lambda _name: Offline()})
 
 
-def _free() -> socket.socket:
+def free_socket() -> socket.socket:
+    """8080 or, where that is taken, the next free port."""
     for port in range(PORT, PORT + TRIES):
         try:
             return bind_loopback(port)

@@ -62,6 +62,8 @@ class Provider:
         # It sends its own version of somebody as If-Match, which no service provider that keeps versions can accept.
         scim.user_from_canaille_to_scim_client = unversioned(scim.user_from_canaille_to_scim_client)
         scim.group_from_canaille_to_scim_client = unversioned(scim.group_from_canaille_to_scim_client)
+        # It asks a service provider for all its schemas anew for everybody it pushes, which takes longer than the push.
+        scim.initiate_scim_client = remembered(scim.initiate_scim_client)
         with self.app.app_context():
             self._people(setup["people"])
             self._client(setup["client"])
@@ -208,6 +210,18 @@ def provision_group(group: Any, method: str) -> None:
     for client in Backend.instance.query(models.Client):
         if client.trusted and (target := scim.initiate_scim_client(client)):
             scim.execute_scim_group_action(target, group, client.client_name, method)
+
+
+def remembered(initiate: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    known: dict[tuple[str, str], Any] = {}
+
+    def initiated(client: Any) -> Any:
+        key = (client.client_uri, scim.get_or_create_token(client).access_token)
+        if (found := known.get(key) or initiate(client)) is not None:
+            known[key] = found
+        return found
+
+    return initiated
 
 
 def unversioned(made: Callable[..., Any]) -> Callable[..., Any]:
