@@ -1,7 +1,7 @@
 """What we announce over SCIM: the RFC's User, Group and enterprise extension, with two adjustments. Knows no storage.
 
-Adjusted: `members.display` is read-only, because we show each member's own name instead of keeping what a client
-once called them; and `password` is taken and forgotten (it is not ours to know).
+Adjusted: `members.display` is read-only and returned on request, because we show each member's own name as it is now
+instead of keeping what a client once called them; and `password` is taken and forgotten (it is not ours to know).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from scim2_models import (
     Mutability,
     Patch,
     Reference,
+    Returned,
     Schema,
     ScimPolicy,
     ScimProvider,
@@ -64,6 +65,7 @@ def _adjusted(schema: Schema) -> Schema:
         for sub in attribute.sub_attributes or []:
             if attribute.name == "members" and sub.name == "display":
                 sub.mutability = Mutability.read_only
+                sub.returned = Returned.request
     return schema
 
 

@@ -149,7 +149,7 @@ def _at(kind: str, name: str, path: str, value: Json, given: bool) -> Iterator[J
         for key, item in value.items():
             yield from _at(kind, name, f"{ENTERPRISE}:{key}", item, given)
         return
-    if low.startswith("urn:") and not low.startswith(f"{ENTERPRISE}:".lower()):
+    if low.startswith("urn:") and not f"{low}:".startswith(f"{ENTERPRISE}:".lower()):
         return
     if kind == GROUP and re.match(r"members\b", low):
         yield from _member_operation(name, path, value)
@@ -264,7 +264,10 @@ def _manager(value: Json) -> Json:
     said = _unwrapped(value)
     if isinstance(said, int) and not isinstance(said, bool):
         said = str(said)
-    return {"value": said} if isinstance(said, str) and said.strip() else None
+    if not isinstance(said, str) or not said.strip():
+        return None
+    address = value.get("$ref") if isinstance(value, dict) else None
+    return {"value": said, "$ref": address} if isinstance(address, str) and address else {"value": said}
 
 
 def _unwrapped(value: Json) -> Json:

@@ -13,6 +13,7 @@ import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, cast
 
@@ -191,12 +192,12 @@ class SqlStorage(ScimStorage):
         row = self._row(resource_type, resource.id)
         if expected_version not in (None, _etag(row["version"])):
             raise PreconditionFailedException
-        before = facts_of(kind, json.loads(row["document"]))
+        before = _facts(row)
         document = document_of(resource) if rewrite else json.loads(row["document"])
-        if kind == USER and not isinstance(document.get("active"), bool):
-            # Unsaid is unchanged: whoever left stays gone until the IdP says true.
-            document["active"] = row["active"]
         facts = facts_of(kind, document)
+        if not isinstance(document.get("active"), bool):
+            # Unsaid is unchanged: whoever left stays gone until the IdP says true.
+            facts = replace(facts, active=row["active"])
         self._check_unique(kind, facts, row["resource_id"])
         held = scim_members.subjects(self._conn, self._tenant, row["resource_id"]) if kind == GROUP else frozenset()
         members = self._edit_members(kind, row["resource_id"], edit)
@@ -205,16 +206,16 @@ class SqlStorage(ScimStorage):
                 self._note(Op.CHANGED, row, facts, (), members)
             return
         self._bump(row, {**_cells(facts), "document": dumped(document)})
-        fields = user_fields(before, facts) if kind == USER else group_fields(before, facts)
-        subjects = user_subjects(before, facts) if kind == USER else held if fields else frozenset()
-        self._note(Op.CHANGED, row, facts, fields, members, subjects)
+        differ = user_fields(before, facts) if kind == USER else group_fields(before, facts)
+        subjects = user_subjects(before, facts) if kind == USER else held if differ else frozenset()
+        self._note(Op.CHANGED, row, facts, differ, members, subjects)
 
     def delete(self, resource_type: ResourceType, resource_id: str, *, expected_version: str | None = None) -> None:
         row = self._row(resource_type, resource_id)
         if expected_version not in (None, _etag(row["version"])):
             raise PreconditionFailedException
         kind = cast(str, resource_type.name)
-        facts = facts_of(kind, json.loads(row["document"]))
+        facts = _facts(row)
         held = scim_members.subjects(self._conn, self._tenant, resource_id) if kind == GROUP else subject_of(facts)
         groups = scim_members.forget(self._conn, self._tenant, resource_id)
         if groups:
@@ -336,13 +337,13 @@ class SqlStorage(ScimStorage):
         op: Op,
         row: dict[str, Any],
         facts: Facts,
-        fields: tuple[str, ...],
+        differ: tuple[str, ...],
         members: MemberChange,
         subjects: frozenset[str] = frozenset(),
     ) -> None:
         kind, key = row["resource_type"], row["resource_id"]
         touched = subjects | members.subjects
-        self.changes.append(Change(op, kind, key, facts.external_id, fields, touched, members))
+        self.changes.append(Change(op, kind, key, facts.external_id, differ, touched, members))
 
 
 def _cells(facts: Facts) -> dict[str, Any]:
@@ -355,6 +356,10 @@ def _cells(facts: Facts) -> dict[str, Any]:
         "employee_number": facts.employee_number,
         "email": facts.email,
     }
+
+
+def _facts(row: dict[str, Any]) -> Facts:
+    return Facts(**{one.name: row[one.name] for one in fields(Facts)})
 
 
 def _etag(version: int) -> str:
