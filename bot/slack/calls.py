@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import aiohttp
 from slack_sdk.errors import SlackApiError
@@ -33,7 +33,11 @@ _MENDS = {
     "channel_not_found": "The channel does not exist, or the bot was never invited to it.",
     "is_archived": "The channel is archived.",
     "message_not_found": "The message does not exist any more.",
-    "invalid_auth": "The bot's token is not valid: check SLACK_BOT_TOKEN.",
+    "invalid_auth": "The bot's token is not valid: check SLACK_BOT_TOKEN, or install the app anew.",
+    "invalid_refresh_token": "It was used before: if it stays so, install the app anew.",
+    "token_expired": "The bot's token has run out: switch token rotation off, or install the app at /slack/install.",
+    "bad_client_secret": "Check SLACK_CLIENT_SECRET.",
+    "invalid_client_id": "Check SLACK_CLIENT_ID.",
     "not_authed": "The bot's token is missing: check SLACK_BOT_TOKEN.",
     "account_inactive": "The app was removed from the workspace, or the workspace is gone.",
     "token_revoked": "The bot's token was revoked: install the app anew.",
@@ -41,6 +45,7 @@ _MENDS = {
     "restricted_action": "A workspace setting forbids it.",
 }
 RATE_LIMITED = "ratelimited"
+_SPOILED = frozenset({"account_inactive", "invalid_auth", "not_authed", "token_expired", "token_revoked"})
 
 JSON_METHODS = frozenset(
     {
@@ -60,6 +65,8 @@ JSON_METHODS = frozenset(
 )
 FORM_METHODS = frozenset(
     {
+        "api.test",
+        "auth.revoke",
         "auth.test",
         "chat.getPermalink",
         "conversations.info",
@@ -68,7 +75,10 @@ FORM_METHODS = frozenset(
         "users.info",
     }
 )
-"""Methods that read take no JSON body. Together these are all the methods this package calls (see manifest.yml)."""
+"""Methods that take no JSON body. With `JSON_METHODS` and `SDK_METHODS` these are all that this package calls (see
+manifest.yml)."""
+SDK_METHODS = frozenset({"apps.connections.open", "oauth.v2.access"})
+"""Called by the SDK for us: Socket Mode; installing, and renewing tokens."""
 
 
 class Refused(SurfaceError):
@@ -81,7 +91,7 @@ class Refused(SurfaceError):
         self.code = code
 
 
-def web_client(token: str, api_url: str | None, *, timeout_s: int = 10) -> AsyncWebClient:
+def web_client(token: str | None, api_url: str | None, *, timeout_s: int = 10) -> AsyncWebClient:
     """A client that sends a request again only where the connection was refused, so never one that may have arrived."""
     return AsyncWebClient(
         token=token,
@@ -95,8 +105,10 @@ def web_client(token: str, api_url: str | None, *, timeout_s: int = 10) -> Async
 class Calls:
     """The Web API with one token."""
 
-    def __init__(self, client: AsyncWebClient) -> None:
+    def __init__(self, client: AsyncWebClient, spoiled: Callable[[], None] | None = None) -> None:
+        """`spoiled`: told when Slack does not take the token any more."""
         self.client = client
+        self._spoiled = spoiled
 
     async def call(self, method: str, args: Mapping[str, Json], *, patience_s: float = 0) -> Body:
         """The answer's body.
@@ -114,6 +126,8 @@ class Calls:
             try:
                 return await self._once(method, args)
             except Refused as refused:
+                if refused.code in _SPOILED and self._spoiled is not None:
+                    self._spoiled()
                 wait = refused.retry_after_s
                 if wait is None or wait > patience_s:
                     raise
@@ -128,7 +142,7 @@ class Calls:
             else:
                 response = await self.client.api_call(method, data=_form(args))
         except SlackApiError as error:
-            raise _refused(method, error) from None
+            raise refusal(method, error) from None
         except (TimeoutError, aiohttp.ClientError, OSError):
             raise SurfaceError("Slack did not answer. It is not known whether the message arrived.") from None
         if not isinstance(response.data, Mapping):
@@ -151,7 +165,8 @@ def _form(args: Mapping[str, Json]) -> dict[str, str]:
     return form
 
 
-def _refused(method: str, error: SlackApiError) -> SurfaceError:
+def refusal(method: str, error: SlackApiError) -> SurfaceError:
+    """What the SDK's error says."""
     response: object = error.response
     status = getattr(response, "status_code", getattr(response, "status", None))
     data: object = getattr(response, "data", None)
