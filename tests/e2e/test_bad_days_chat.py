@@ -46,7 +46,7 @@ async def whole_office(home_template: Home, tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("moody")
     home = copy_home(home_template, folder / "home")
     for name in ("Sam Patel", "Rita Ray"):
-        home.change_directory(name, groups=["support"])
+        home.change_person(name, groups=["support"])
     async with LocalSlack.start("socket", folder) as slack:
         proxy = MoodyProxy(slack)
         async with proxy.serve(), serving(home, proxy.api_url) as service:
@@ -116,7 +116,7 @@ def _before(ts: str) -> str:
 
 async def test_somebody_the_directory_does_not_know_is_told_what_to_ask_for(office: Office) -> None:
     desk, home = office.desk, office.home
-    home.change_directory("Sally Berg", accounts=[])
+    home.unlink("Sally Berg")
     dm = await desk.ask(SALLY, "Refund order 1042, 42 dollars")
     assert "Ask an admin to add the account" in read(await desk.said(dm, "I do not know which person"))
     assert await _refusals(home, "unknown_person")

@@ -71,7 +71,7 @@ async def office(postgres_server: str, tmp_path_factory: pytest.TempPathFactory,
     with fresh_database(postgres_server) as url:
         home = await asyncio.to_thread(lambda: make_home(folder / "home", url))
         for name in ("Sam Patel", "Rita Ray"):
-            home.change_directory(name, groups=["support"])
+            home.change_person(name, groups=["support"])
         ahead = folder / "ahead"
         ahead.write_text("0")
         async with AsyncExitStack() as stack:

@@ -69,9 +69,9 @@ async def office(home_template: Home, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("office")
     home = copy_home(home_template, folder / "home")
     # Several support agents: the sum of one of them must not count for another.
-    home.change_directory("Sam Patel", groups=["support"])
-    home.change_directory("Rita Ray", groups=["support"])
-    home.change_directory("Sally Berg", groups=["support"])
+    home.change_person("Sam Patel", groups=["support"])
+    home.change_person("Rita Ray", groups=["support"])
+    home.change_person("Sally Berg", groups=["support"])
     async with LocalSlack.start("socket", folder) as slack, serving(home, slack.api_url) as service:
         yield Office(Desk(slack), home, service)
 
@@ -257,10 +257,10 @@ async def test_a_withdrawal_in_a_channel_shows_the_others_nothing(office: Office
 async def test_an_approver_whose_role_went_meanwhile_may_not_press(office: Office) -> None:
     desk, home = office.desk, office.home
     card = await office.refund(DANA, "Refund order 1037, 2 dollars, it rattles", "Refund 2.00 USD for order 1037")
-    home.change_directory("Bob Lindgren", groups=["support-leads"])
+    home.change_person("Bob Lindgren", groups=["support-leads"])
     await desk.press(card, BOB, "Approve")
     await desk.private(FINANCE, BOB, "Only")
-    home.change_directory("Bob Lindgren", groups=["finance-approvers"])
+    home.change_person("Bob Lindgren", groups=["finance-approvers"])
     assert home.refunds("1037") == []
     await desk.press(card, BOB, "Approve")
     await office.settled(card, "Refunded 2.00 USD")

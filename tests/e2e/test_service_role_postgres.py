@@ -86,11 +86,12 @@ def homes(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
         login = make_url(url).set(username=role).render_as_string(hide_password=False)
         owner, home = OneDatabase(folder, url), OneDatabase(folder, login)
         folder.mkdir(parents=True)
-        owner.write_directory()
+        owner.write_tenants()
         owner.write_policy()
         migrated = owner.run("migrate", "--service-role", role)
         assert migrated.returncode == 0, migrated.stdout + migrated.stderr
         fill_shop(owner)
+        home.hire()
         yield owner, home
     with psycopg.connect(postgres_server, autocommit=True) as conn:
         conn.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(role)))

@@ -1,7 +1,8 @@
 """`countersign serve` as a real process of its own, on a home that a test owns. Knows its environment, not its inside.
 
-A `Home` holds what an operator would: keys, databases, directory.yaml with the people of local-slack, a copy of the
-policy files. A `Service` is one process on it; several may share a home's database, as replicas do.
+A `Home` holds what an operator would: keys, databases, tenants.yaml with local-slack's workspace, a copy of the policy
+files; its people are provisioned and linked. A `Service` is one process on it; several may share a home's database, as
+replicas do.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,8 +29,10 @@ import sqlalchemy as sa
 import yaml
 from psycopg import sql
 
+from bot.messages import ChatUser, SurfaceName
 from policy.model import TenantId
 from policy.rules import FILE_NAMES
+from tests.kit.provision import hires, idp, write_tenants
 from tests.rigs.local_slack import APP_TOKEN, BOT_TOKEN, PEOPLE, SIGNING_SECRET, TEAM, free_port
 from tools.business import open_business, payments
 from tools.seed import seed
@@ -70,8 +73,8 @@ class Home:
         return f"sqlite:///{self.data / 'business.sqlite'}"
 
     @property
-    def directory(self) -> Path:
-        return self.folder / "directory.yaml"
+    def tenants(self) -> Path:
+        return self.folder / "tenants.yaml"
 
     def environment(self, **more: str) -> dict[str, str]:
         """The whole environment of a process: nothing of the developer's own."""
@@ -79,7 +82,7 @@ class Home:
         base |= {
             "COUNTERSIGN_DATA_DIR": str(self.data),
             "COUNTERSIGN_POLICY_DIR": str(self.policy),
-            "COUNTERSIGN_DIRECTORY": str(self.directory),
+            "COUNTERSIGN_TENANTS": str(self.tenants),
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
@@ -105,21 +108,28 @@ class Home:
 
     # --- what an operator writes ---------------------------------------------------------------------
 
-    def write_directory(self) -> None:
-        """The demo's people, reached in local-slack."""
-        told = yaml.safe_load((ROOT / "bot/web/demo/directory.yaml").read_text("utf-8"))
-        users = {name: user for user, name in PEOPLE.items()}
-        told["tenants"]["demo"]["teams"] = [{"surface": "slack", "team": TEAM}]
-        for person in told["people"]:
-            person["accounts"] = [{"surface": "slack", "team": TEAM, "user": users[person["name"]]}]
-        self._replace(self.directory, yaml.safe_dump(told, sort_keys=False))
+    def write_tenants(self) -> None:
+        """One organisation, in local-slack's workspace."""
+        write_tenants(self.tenants, {"demo": [{"surface": "slack", "team": TEAM}]})
 
-    def change_directory(self, name: str, **changes: Any) -> None:
-        """What the directory says of the person `name` from now on."""
-        told = yaml.safe_load(self.directory.read_text("utf-8"))
-        person = next(one for one in told["people"] if one["name"] == name)
-        person |= changes
-        self._replace(self.directory, yaml.safe_dump(told, sort_keys=False))
+    def hire(self) -> None:
+        """The demo's people, provisioned and linked to local-slack's accounts. The database is migrated."""
+        users = {name: (ChatUser(SurfaceName("slack"), TEAM, user),) for user, name in PEOPLE.items()}
+        with idp(self.environment()) as theirs:
+            theirs.hire(hires((ROOT / "bot/web/demo/directory.yaml").read_text("utf-8"), users))
+
+    def change_person(self, name: str, *, groups: Sequence[str] | None = None, active: bool | None = None) -> None:
+        """What the IdP says of the person `name` from now on."""
+        with idp(self.environment()) as theirs:
+            if groups is not None:
+                theirs.move(_sub(name), groups)
+            if active is not None:
+                theirs.activate(_sub(name), active)
+
+    def unlink(self, name: str) -> None:
+        """No chat account is the person's any more."""
+        with idp(self.environment()) as theirs:
+            theirs.unlink(*(ChatUser(SurfaceName("slack"), TEAM, user) for user, one in PEOPLE.items() if one == name))
 
     def write_policy(self, *models: str, expires: str | None = None) -> None:
         """The shipped files, with these models and another expiry. What a server of one's own costs is stated."""
@@ -132,11 +142,6 @@ class Home:
         if expires is not None:
             tools = self.policy / "tools.yaml"
             tools.write_text(tools.read_text("utf-8").replace("expires: 24h", f"expires: {expires}"))
-
-    def _replace(self, path: Path, text: str) -> None:
-        draft = path.with_suffix(".new")
-        draft.write_text(text, "utf-8")
-        draft.replace(path)
 
     # --- what is in the databases --------------------------------------------------------------------
 
@@ -177,12 +182,18 @@ def make_home(folder: Path, database_url: str | None = None) -> Home:
     """A deployment that `countersign migrate` has set up, its shop filled."""
     home = Home(folder, database_url)
     folder.mkdir(parents=True, exist_ok=True)
-    home.write_directory()
+    home.write_tenants()
     home.write_policy()
     migrated = home.run("migrate")
     assert migrated.returncode == 0, migrated.stdout + migrated.stderr
+    home.hire()
     fill_shop(home)
     return home
+
+
+def _sub(name: str) -> str:
+    """The demo's people have their first names as subjects."""
+    return name.split()[0].lower()
 
 
 def fill_shop(home: Home) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import shutil
 import subprocess
 import sys
@@ -10,28 +12,41 @@ from typing import Any, Protocol
 
 import pytest
 
-from bot.checkup import Channel, Level, examine, judge_channels
+from bot.checkup import Channel, Known, Level, examine, judge_channels, judge_people
 from bot.keys import make_keys
 from bot.messages import ChatUser, SurfaceName
-from bot.settings import default_policy_dir
+from bot.ports import Person
+from bot.settings import default_policy_dir, read
+from policy.model import Subject, TenantId
 from policy.rules import FILE_NAMES
+from tests.kit.provision import ISSUER, Hire, idp, write_tenants
 
 ROOT = Path(__file__).parents[2]
 SLACK = SurfaceName("slack")
-DIRECTORY = """\
-issuer: urn:d
-tenants:
-  acme: {teams: [{surface: slack, team: T1}]}
-people:
-  - {sub: dana, tenant: acme, name: Dana Reyes, groups: [support], accounts: [{surface: slack, team: T1, user: UDANA}]}
-  - {sub: ann, tenant: acme, name: Ann Okafor, groups: [finance-approvers, choir], employee_number: "7",
-     accounts: [{surface: slack, team: T1, user: UANN}]}
-"""
+ACME = TenantId("acme")
 READY = {
     "SLACK_BOT_TOKEN": "xoxb-1",
     "SLACK_APP_TOKEN": "xapp-1",
     "ANTHROPIC_API_KEY": "k",
 }
+
+
+def member(user: str) -> ChatUser:
+    return ChatUser(SLACK, "T1", user)
+
+
+def person(sub: str, name: str, *groups: str) -> Person:
+    return Person(ACME, Subject(ISSUER, sub), name, None, True, groups, None, (member(f"U{sub.upper()}"),))
+
+
+KNOWN = (
+    Known(
+        ACME,
+        (person("dana", "Dana Reyes", "support"), person("ann", "Ann Okafor", "finance-approvers", "choir")),
+        unmapped=("choir",),
+        unsubjected=("u7",),
+    ),
+)
 
 
 class Countersign(Protocol):
@@ -43,7 +58,7 @@ def ready(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory from which `serve` could start."""
     for name, value in READY.items():
         monkeypatch.setenv(name, value)
-    (home / "directory.yaml").write_text(DIRECTORY)
+    write_tenants(home / "tenants.yaml", {ACME: [{"surface": "slack", "team": "T1"}]})
     make_keys(home / ".countersign/keys")
     return home
 
@@ -128,8 +143,10 @@ def test_somebody_unknown_is_not_guessed(countersign: Countersign) -> None:
     assert "knows nobody called dan" in said.json()["error"]
 
 
-def test_what_a_stranger_wrote_moves_no_cursor(home: Path, countersign: Countersign) -> None:
-    (home / "directory.yaml").write_text(DIRECTORY.replace("Dana Reyes", '"[bold]Dana\\e[2J"'))
+def test_what_a_stranger_wrote_moves_no_cursor(ready: Path, countersign: Countersign) -> None:
+    assert countersign("migrate").status == 0
+    with idp(dict(os.environ), ACME) as theirs:
+        theirs.hire([Hire("dana", "[bold]Dana\x1b[2J", ("support",))])
     out = countersign("identity", "list").out
     assert "[bold]Dana" in out
     assert "\x1b" not in out
@@ -144,41 +161,57 @@ def test_everything_missing_is_told_at_once(home: Path, countersign: Countersign
     told = said.json()
     assert told["ready"] is False
     where = [finding["where"] for finding in told["findings"]]
-    assert where == ["SLACK_BOT_TOKEN", "ANTHROPIC_API_KEY", "directory.yaml", "keys"]
+    assert where == ["SLACK_BOT_TOKEN", "ANTHROPIC_API_KEY", "tenants.yaml", "keys"]
 
 
 def test_bad_settings_do_not_hide_bad_files(
     home: Path, policy_dir: Path, countersign: Countersign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COUNTERSIGN_PORT", "x")
-    (home / "directory.yaml").write_text("people: [")
+    (home / "tenants.yaml").write_text("tenants: [")
     (policy_dir / "roles.yaml").write_text("")
     where = [finding["where"] for finding in countersign("check", "--json").json()["findings"]]
     assert "COUNTERSIGN_PORT" in where
     assert "roles.yaml" in where
-    assert "directory.yaml:1" in where
+    assert "tenants.yaml:1" in where
 
 
 def test_ready_means_status_0_with_its_warnings(ready: Path, countersign: Countersign) -> None:
     said = countersign("check", "--offline", "--json")
     assert said.status == 0
-    findings = {(finding["level"], finding["where"]): finding for finding in said.json()["findings"]}
-    assert "choir" in findings["warning", "roles.yaml"]["what"]
-    assert "support_lead" in " ".join(finding["what"] for finding in findings.values())
     assert "Ready to serve." in countersign("check", "--offline").out
 
 
-def test_an_approver_without_the_person_key_is_named(ready: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = DIRECTORY.replace(', employee_number: "7"', "")
-    (ready / "directory.yaml").write_text(text)
-    found = examine({**READY, "COUNTERSIGN_PERSON_KEY": "employee_number"}).findings
-    assert [finding.what for finding in found if finding.where == "Ann Okafor"] == [
-        "lacks employee_number, which tells two people apart here."
-    ]
+def test_a_group_that_no_role_names_and_a_role_that_nobody_holds_are_told(ready: Path) -> None:
+    found = judge_people(examine(READY), KNOWN)
+    assert "choir" in next(finding for finding in found if finding.where == "roles.yaml").what
+    assert "support_lead" in " ".join(finding.what for finding in found)
+    (nameless,) = [finding for finding in found if "externalId" in finding.what]
+    assert "u7" in nameless.what
 
 
-def member(user: str) -> ChatUser:
-    return ChatUser(SLACK, "T1", user)
+def test_an_organisation_that_nobody_provisioned_is_told(ready: Path) -> None:
+    (found,) = judge_people(examine(READY), [Known(ACME, ())])
+    assert found.where == "tenant acme"
+    assert "no IdP has provisioned" in found.what
+
+
+def test_check_asks_the_database_for_people(ready: Path, countersign: Countersign) -> None:
+    assert countersign("migrate").status == 0
+    with idp(dict(os.environ), ACME) as theirs:
+        theirs.hire([Hire("dana", "Dana Reyes", ("support", "choir"))])
+        theirs.core.writer.run_blocking(lambda conn: None)
+    from bot.app import known_people
+
+    (known,) = asyncio.run(known_people(read(os.environ)))
+    assert (known.tenant, known.unmapped) == (ACME, ("choir",))
+    assert [person.display_name for person in known.people] == ["Dana Reyes"]
+
+
+def test_an_approver_without_the_person_key_is_named(ready: Path) -> None:
+    seen = examine({**READY, "COUNTERSIGN_PERSON_KEY": "employee_number"})
+    told = [finding.what for finding in judge_people(seen, KNOWN) if finding.where == "Ann Okafor"]
+    assert told == ["lacks employee_number, which tells two people apart here."]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +225,7 @@ def member(user: str) -> ChatUser:
     ],
 )
 def test_a_channel_that_shows_cards_to_the_wrong_people(ready: Path, channel: Channel, level: Level, says: str) -> None:
-    [finding] = judge_channels(examine(READY), [channel])
+    [finding] = judge_channels(examine(READY), [channel], KNOWN)
     assert (finding.level, finding.where) == (level, "#finance-approvals")
     assert says in finding.what
 
@@ -200,7 +233,7 @@ def test_a_channel_that_shows_cards_to_the_wrong_people(ready: Path, channel: Ch
 def test_a_private_channel_of_approvers_is_fine(ready: Path) -> None:
     seen = examine(READY)
     assert seen.destinations == ("#finance-approvals",)
-    assert judge_channels(seen, [Channel("#finance-approvals", members=(member("UANN"),))]) == ()
+    assert judge_channels(seen, [Channel("#finance-approvals", members=(member("UANN"),))], KNOWN) == ()
 
 
 # --- the command itself -----------------------------------------------------------------------------------

@@ -7,13 +7,11 @@ from typing import Any, Protocol
 
 import pytest
 
-DIRECTORY = """\
-issuer: urn:d
-tenants:
-  acme: {teams: []}
-people:
-  - {sub: dana, tenant: acme, name: Dana Reyes, groups: [support]}
-"""
+from policy.model import TenantId
+from tests.kit.provision import ISSUER, Hire, idp, write_tenants
+
+ACME = TenantId("acme")
+TEAMS = {ACME: [{"surface": "slack", "team": "T1"}]}
 
 
 class Countersign(Protocol):
@@ -25,8 +23,10 @@ def countersigned(
     home: Path, engine_url: str, monkeypatch: pytest.MonkeyPatch, countersign: Countersign
 ) -> Countersign:
     monkeypatch.setenv("COUNTERSIGN_DATABASE_URL", engine_url)
-    (home / "directory.yaml").write_text(DIRECTORY)
+    write_tenants(home / "tenants.yaml", TEAMS)
     assert countersign("migrate").status == 0
+    with idp({"COUNTERSIGN_DATABASE_URL": engine_url}, ACME) as theirs:
+        theirs.hire([Hire("dana", "Dana Reyes", ("support",))])
     return countersign
 
 
@@ -64,7 +64,7 @@ def test_a_tool_is_stopped_and_resumed_and_both_are_on_record(countersigned: Cou
     assert kinds(countersigned) == ["kill.resumed", "kill.switched"]
 
 
-@pytest.mark.parametrize("scope", [("all",), ("tenant",), ("user", "dana"), ("user", "urn:d|dana")])
+@pytest.mark.parametrize("scope", [("all",), ("tenant",), ("user", "dana"), ("user", f"{ISSUER}|dana")])
 def test_every_scope_can_be_stopped_and_resumed(countersigned: Countersign, scope: tuple[str, ...]) -> None:
     assert countersigned("kill", *scope, "drill").status == 0
     assert len(active(countersigned)) == 1
@@ -104,14 +104,14 @@ def test_before_migrating_the_command_says_what_to_do(
     home: Path, engine_url: str, monkeypatch: pytest.MonkeyPatch, countersign: Countersign, words: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("COUNTERSIGN_DATABASE_URL", engine_url)
-    (home / "directory.yaml").write_text(DIRECTORY)
+    write_tenants(home / "tenants.yaml", TEAMS)
     said = countersign(*words)
     assert said.status == 1
     assert "countersign migrate" in said.err
 
 
 def test_a_database_that_cannot_be_opened_is_a_sentence(home: Path, countersign: Countersign) -> None:
-    (home / "directory.yaml").write_text(DIRECTORY)
+    write_tenants(home / "tenants.yaml", TEAMS)
     said = countersign("status", "--json")
     assert said.status == 1
     assert said.json()["error"].endswith(".")
