@@ -227,7 +227,7 @@ def _moment(claims: JsonObject, name: str) -> datetime:
 
 def _subject(claims: JsonObject, name: str) -> str:
     value = claims.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_SUBJECT or not value.isprintable() or not value.strip():
+    if not isinstance(value, str) or len(value) > MAX_SUBJECT or not value.isprintable() or not value.strip():
         raise _refused(TokenReason.SUBJECT, "it does not say who you are in the way your organisation agreed")
     return value
 
