@@ -45,6 +45,8 @@ class Kind(StrEnum):
     """Something that had to be told or done after a decision failed for a whole day and is not tried any more."""
     PRESS_FLOOD = "press.flood"
     """Presses by unlinked strangers, counted, one row a minute."""
+    MESSAGE_FLOOD = "message.flood"
+    """Messages by unlinked strangers, counted, one row a minute."""
     KILL_SWITCHED = "kill.switched"
     KILL_RESUMED = "kill.resumed"
     COMMAND_RUN = "command.run"

@@ -32,6 +32,7 @@ from policy.model import Principal
 from policy.rules import Policy
 from tools import limits
 from tools.held import Blocked, Executed, Failed, Held, HeldView, PressRequest, TurnContext
+from tools.strangers import Act
 
 log = logging.getLogger("countersign.turn")
 
@@ -185,18 +186,9 @@ class Turn:
         return f" You are locked out until {card_text.moment(until)}; an admin can tell you more.", [event]
 
     async def _refuse_message(self, surface: ChatSurface, message: Incoming, refusal: Refusal) -> str:
-        now = self.parts.clock()
-
-        def unit(conn: Connection) -> bool:
-            fresh = store.mark_seen(conn, store.delivery_keys(message), refusal.tenant, now)
-            if fresh:
-                self.parts.audit.append(conn, [turn_log.refused(refusal, message.who, message.thread.session_id, now)])
-            return fresh
-
-        if not await self.parts.writer.run(unit):
-            return ""
-        asks = await welcome.invitation(self.parts.links, message.who, message.thread.channel, refusal)
-        await self._whisper(surface, message.thread, message.who, refusal.sentence, asks)
+        if await welcome.turn_away(self.parts, message, refusal):
+            asks = await welcome.invitation(self.parts.links, message.who, message.thread.channel, refusal)
+            await self._whisper(surface, message.thread, message.who, refusal.sentence, asks)
         return ""
 
     async def _command_as_message(self, message: Incoming, keys: tuple[str, str]) -> str:
@@ -265,7 +257,7 @@ class Turn:
         who = await self.parts.resolver.resolve(again.who, surface)
         try:
             if isinstance(who, Refusal):
-                await self.parts.gateway.record([turn_log.refused(who, again.who, None, self.parts.clock())])
+                await welcome.note(self.parts, Act.PRESS, who, again.who, None)
                 return PressReply(who.sentence)
             return PressReply(await self._hold_again(who, again))
         except StoreUnavailable as error:
@@ -321,8 +313,7 @@ class Turn:
         if about_links is not None:
             return about_links
         if isinstance(who, Refusal):
-            event = turn_log.refused(who, command.who, command.thread.session_id, self.parts.clock())
-            await self.parts.gateway.record([event])
+            await welcome.note(self.parts, Act.MESSAGE, who, command.who, command.thread.session_id)
             return who.sentence
         return await commands.run(self.parts, who, command, once)
 

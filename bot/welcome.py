@@ -5,16 +5,46 @@ Knows which refusals a link would mend; how a link is proved is `bot.identity.li
 
 from __future__ import annotations
 
+from sqlalchemy.engine import Connection
+
+from bot import store, turn_log
 from bot.identity.link_commands import LinkCommands
 from bot.identity.resolve import Refusal, RefusalReason, Resolved
-from bot.messages import ChatUser, Command
+from bot.messages import ChatUser, Command, Incoming
+from bot.parts import Parts
 from bot.ports import Ask
 from policy.model import Principal
+from tools import strangers
+from tools.strangers import Act
 
 LINK, UNLINK, WHOAMI = "link", "unlink", "whoami"
 INVITATION = "Say who you are"
 _OWN = frozenset({RefusalReason.UNKNOWN_PERSON, RefusalReason.NO_ROLES, RefusalReason.STALE})
 """Refused, yet theirs to link, unlink and ask who they are taken for: full members of a chat that is a tenant's."""
+
+
+async def turn_away(parts: Parts, message: Incoming, refusal: Refusal) -> bool:
+    """Note a message that is not taken; whether its writer is told, which they are once a minute."""
+    now = parts.clock()
+
+    def unit(conn: Connection) -> bool:
+        if not store.mark_seen(conn, store.delivery_keys(message), refusal.tenant, now):
+            return False
+        told = strangers.may_answer(conn, refusal.tenant, str(message.who), now)
+        event = turn_log.refused(refusal, message.who, message.thread.session_id, now)
+        parts.audit.append(conn, strangers.counted(conn, Act.MESSAGE, refusal.tenant, event, now))
+        return told
+
+    return await parts.writer.run(unit)
+
+
+async def note(parts: Parts, act: Act, refusal: Refusal, who: ChatUser, session_id: str | None) -> None:
+    """Write down a command or a press that was refused, or count it in a flood."""
+    now = parts.clock()
+    event = turn_log.refused(refusal, who, session_id, now)
+    await parts.writer.run(
+        lambda conn: parts.audit.append(conn, strangers.counted(conn, act, refusal.tenant, event, now))
+    )
 
 
 async def invitation(links: LinkCommands | None, who: ChatUser, channel: str, refusal: Refusal) -> tuple[Ask, ...]:

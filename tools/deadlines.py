@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 from audit.event import Kind
 from policy.approval import ApprovalStatus
 from policy.model import TenantId
-from tools import approvals, limits, pressing, settling
+from tools import approvals, limits, settling, strangers
 from tools.door import Door
 from tools.ports import Notice, NoticeKind
 from tools.settling import Ledger
@@ -65,10 +65,10 @@ def _remind(conn: Connection, door: Door, tenant: TenantId, held_id: str) -> int
 async def _housekeeping(door: Door) -> None:
     """Tell floods of minutes that are over, and forget rates of windows long past."""
     now = door.clock()
-    for chain in await door.writer.read(pressing.flood_chains):
+    for chain in await door.writer.read(strangers.flood_chains):
 
         def unit(conn: Connection, chain: str = chain) -> None:
-            door.audit.append(conn, pressing.floods(conn, chain, now.replace(second=0, microsecond=0), now))
+            door.audit.append(conn, strangers.floods(conn, chain, now.replace(second=0, microsecond=0), now))
 
         await door.writer.run(unit)
     await door.writer.run(lambda conn: limits.forget_rates(conn, now - timedelta(days=2)))

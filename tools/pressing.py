@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import assert_never
 
-import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
-from sqlmodel import Field, SQLModel
 
 from audit.canonical import clean_text
-from audit.event import SYSTEM_CHAIN, Event, Kind
-from audit.types import UtcDateTime
+from audit.event import Kind
 from policy.approval import (
     ApprovalStatus,
     Asked,
@@ -33,35 +28,20 @@ from policy.approval import (
 )
 from policy.approval import Vote as Cast
 from policy.model import Principal, RoleName, TenantId, ToolName
-from tools import approvals, evidence, killswitch, settling, signing, views
-from tools.approvals import HeldCall, PressRow, Vote, table
+from tools import approvals, evidence, killswitch, settling, signing, strangers, turnstile, views
+from tools.approvals import HeldCall, PressRow, Vote
 from tools.door import Door
 from tools.held import PressOutcome, PressRequest
 from tools.killswitch import Generation, Target
 from tools.ports import Notice, NoticeKind
 from tools.settling import Ledger
+from tools.strangers import Act
 
-STRANGERS_A_MINUTE = 20
-"""Presses by people nobody knows that get a row each; the rest of the minute is counted into one."""
 MAX_TEXT = 3_000
 MAX_ID = 200
 STRANGER_SENTENCE = (
     "I do not know who you are in your company's directory, so your press did not count. Ask an admin to add you."
 )
-
-
-class StrangerPresses(SQLModel, table=True):
-    """Presses by unlinked strangers in one minute, so that a flood cannot fill the log."""
-
-    __tablename__ = "stranger_presses"
-
-    tenant: str = Field(primary_key=True)
-    minute: datetime = Field(sa_type=UtcDateTime, primary_key=True)
-    seen: int
-    told: bool = False
-
-
-FLOOD = table(StrangerPresses)
 
 
 def press(
@@ -72,6 +52,7 @@ def press(
     request = _storable(request)
     if who is None or tenant is None:
         return _stranger(work, tenant, request)
+    turnstile.together(conn, tenant)
     generation = killswitch.lock(conn, tenant)
     row = approvals.read(conn, tenant, request.held_id, lock=True)
     if row is None:
@@ -232,51 +213,7 @@ def _log_press(work: Ledger, row: HeldCall, who: Principal, request: PressReques
 
 def _stranger(work: Ledger, tenant: TenantId | None, request: PressRequest) -> PressOutcome:
     """Somebody the directory does not know: never counts; one row each until it becomes a flood."""
-    conn, now = work.conn, work.now
-    chain = tenant or SYSTEM_CHAIN
-    minute = now.replace(second=0, microsecond=0)
-    dialect = sqlite if conn.dialect.name == "sqlite" else postgresql
-    insert = dialect.insert(FLOOD).values(tenant=chain, minute=minute, seen=1, told=False)
-    seen = conn.execute(
-        insert.on_conflict_do_update(
-            index_elements=["tenant", "minute"], set_={"seen": FLOOD.c.seen + 1, "told": False}
-        ).returning(FLOOD.c.seen)
-    ).scalar_one()
-    if seen <= STRANGERS_A_MINUTE:
-        work.events.append(evidence.of_lost_press(tenant, request, PressResult.STRANGER, None, now))
-    work.events.extend(floods(conn, chain, minute, now))
+    event = evidence.of_lost_press(tenant, request, PressResult.STRANGER, None, work.now)
+    work.events.extend(strangers.counted(work.conn, Act.PRESS, tenant, event, work.now))
     work.commit_events()
     return PressOutcome(PressResult.STRANGER, STRANGER_SENTENCE, None)
-
-
-def floods(conn: Connection, chain: str, before: datetime, now: datetime) -> list[Event]:
-    """The rows of minutes that are over and had more presses than were written.
-
-    Each is told once, and once more with its new sum if a replica whose clock is behind adds to it.
-    """
-    over = (
-        FLOOD.c.tenant == chain,
-        FLOOD.c.minute < before,
-        FLOOD.c.told.is_(False),
-    )
-    rows = conn.execute(sa.select(FLOOD.c.minute, FLOOD.c.seen).where(*over).with_for_update()).all()
-    if not rows:
-        return []
-    conn.execute(sa.update(FLOOD).where(*over).values(told=True))
-    conn.execute(sa.delete(FLOOD).where(FLOOD.c.tenant == chain, FLOOD.c.minute < now - timedelta(hours=1)))
-    return [
-        Event(
-            kind=Kind.PRESS_FLOOD,
-            tenant=None if chain == SYSTEM_CHAIN else chain,
-            occurred_at=now,
-            status="counted",
-            detail={"minute": f"{minute:%Y-%m-%dT%H:%MZ}", "presses": seen, "written": STRANGERS_A_MINUTE},
-        )
-        for minute, seen in rows
-        if seen > STRANGERS_A_MINUTE
-    ]
-
-
-def flood_chains(conn: Connection) -> list[str]:
-    """Chains with minutes that may still have to be told."""
-    return list(conn.execute(sa.select(FLOOD.c.tenant).where(FLOOD.c.told.is_(False)).distinct()).scalars())

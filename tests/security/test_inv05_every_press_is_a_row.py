@@ -14,7 +14,7 @@ import pytest
 from policy.approval import ApprovalStatus, PressResult, Verb
 from policy.model import TenantId
 from tests.kit.door import DEMO, House, open_house
-from tools import pressing
+from tools import strangers
 from tools.held import Held, Scope, ScopeKind
 from tools.stops import By
 
@@ -176,7 +176,7 @@ async def flood(house: House, presses_: int, tenant: TenantId | None = DEMO) -> 
 async def test_a_flood_of_strangers_is_counted_one_row_a_minute(house: House, tenant: TenantId | None) -> None:
     house.clock.now = house.clock.now.replace(second=0, microsecond=0)
     await flood(house, 50, tenant)
-    assert len(presses(house)) == pressing.STRANGERS_A_MINUTE
+    assert len(presses(house)) == strangers.STRANGERS_A_MINUTE
     assert details(house, "press.flood") == []
     house.clock.move(minutes=1)
     await house.gateway.expire_due()
@@ -190,7 +190,7 @@ async def test_a_stranger_of_the_next_minute_tells_the_flood_before(house: House
     house.clock.move(minutes=1)
     await flood(house, 2)
     assert [detail["presses"] for detail in details(house, "press.flood")] == [25]
-    assert len(presses(house)) == pressing.STRANGERS_A_MINUTE + 2
+    assert len(presses(house)) == strangers.STRANGERS_A_MINUTE + 2
 
 
 async def test_a_flood_that_goes_on_after_it_was_told_is_told_again(pair: tuple[House, House]) -> None:

@@ -18,7 +18,7 @@ RAW = (CARD, CARD.replace(" ", ""), SSN, SECRET, WORDS)
 
 def everything(house: House) -> str:
     """All that is kept for good: the log with its canonical bytes, the presses, the effects."""
-    tables = ("agent_audit_log", "effect", "kill_switch", "rate_use", "stranger_presses", "presupposes")
+    tables = ("agent_audit_log", "effect", "kill_switch", "rate_use", "stranger_acts", "presupposes")
     return "\n".join(str(house.rows(f"SELECT * FROM {table}")) for table in tables)
 
 

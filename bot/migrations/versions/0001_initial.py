@@ -440,12 +440,13 @@ def upgrade() -> None:
     sa.Column('expire_at', sa.DateTime(), nullable=False),
     sa.PrimaryKeyConstraint('id')
     )
-    op.create_table('stranger_presses',
+    op.create_table('stranger_acts',
     sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('act', sa.String(), nullable=False),
     sa.Column('minute', UtcDateTime(), nullable=False),
     sa.Column('seen', sa.Integer(), nullable=False),
     sa.Column('told', sa.Boolean(), nullable=False),
-    sa.PrimaryKeyConstraint('tenant', 'minute')
+    sa.PrimaryKeyConstraint('tenant', 'act', 'minute')
     )
     op.create_table('thread_bot',
     sa.Column('tenant', sa.String(), nullable=False),
@@ -561,7 +562,7 @@ def downgrade() -> None:
     op.drop_table('transcript')
     op.drop_table('told')
     op.drop_table('thread_bot')
-    op.drop_table('stranger_presses')
+    op.drop_table('stranger_acts')
     op.drop_table('slack_oauth_states')
     op.drop_index('slack_installations_idx', table_name='slack_installations')
     op.drop_table('slack_installations')
