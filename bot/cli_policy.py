@@ -1,30 +1,25 @@
-"""`countersign policy …` and `countersign identity …`: who may do what, and why. Changes nothing."""
+"""`countersign policy …`: who may do what, and why. Changes nothing."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, assert_never
 
 import typer
 
-from bot.console import DONE, FOUND, WRONG_USE, AsJson, Demo, Shell, Tenant, answering, settings_of
-from bot.identity.directory import DirectoryFile
-from bot.identity.people import person_key, principal_of
-from bot.policy_files import PolicyFiles, read_policy
-from bot.ports import Person
-from bot.settings import PersonKey, Settings
+from bot import cli_identity
+from bot.cli_identity import Who, known, one_person
+from bot.console import DONE, FOUND, WRONG_USE, AsJson, Demo, Tenant, answering, settings_of
+from bot.identity.people import principal_of
+from bot.policy_files import read_policy
 from policy.decide import Sums, decide
 from policy.decide import explain as derivation
-from policy.model import Allowed, Decision, Denied, Json, NeedsApproval, TenantId, ToolName
-from policy.rules import Policy, PolicyError, Problem
+from policy.model import Allowed, Decision, Denied, Json, NeedsApproval, ToolName
+from policy.rules import PolicyError, Problem
 
 policy_app = typer.Typer(help="The security team's files.", no_args_is_help=True)
-identity_app = typer.Typer(help="Who is who.", no_args_is_help=True)
-
-Who = Annotated[str, typer.Argument(help="A subject, a name, or an account: slack:T01:U01.")]
+identity_app = cli_identity.app
 
 
 @policy_app.command()
@@ -66,8 +61,8 @@ def explain(
 ) -> None:
     """What a person may do with a tool, and why. Exit status 1: denied."""
     with answering(as_json) as shell:
-        files, people, key = _known(demo, tenant)
-        person = _person(shell, people, who)
+        files, people, key = known(demo, tenant)
+        person = one_person(shell, people, who)
         sums = Sums(Decimal(0), Decimal(0), currency)  # the smallest: what it takes below the threshold
         if amount is not None:
             try:
@@ -86,92 +81,6 @@ def explain(
             shell.say(str(answer["why"]))
             shell.say(f"\n{derivation(policy, asker, name)}")
         raise typer.Exit(FOUND if isinstance(decision, Denied) else DONE)
-
-
-@identity_app.command(name="list")
-def list_(tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) -> None:
-    """Everybody the directory knows, with the roles that policy gives them."""
-    with answering(as_json) as shell:
-        files, people, key = _known(demo, tenant)
-        described = [_described(person, files.of(person.tenant), key) for person in people]
-        if shell.as_json:
-            shell.json(described)
-        else:
-            columns = ("tenant", "subject", "name", "active", "roles", "accounts")
-            shell.table(columns, [[_cell(one[column]) for column in columns] for one in described])
-        raise typer.Exit(DONE if people else FOUND)
-
-
-@identity_app.command()
-def show(who: Who, tenant: Tenant = None, demo: Demo = False, as_json: AsJson = False) -> None:
-    """One person: groups, roles, what they may ask for and what they may approve."""
-    with answering(as_json) as shell:
-        files, people, key = _known(demo, tenant)
-        person = _person(shell, people, who)
-        found = _described(person, files.of(person.tenant), key)
-        if shell.as_json:
-            shell.json(found)
-        else:
-            shell.table(("", ""), [(name, _cell(value)) for name, value in found.items()])
-
-
-def _known(demo: bool, tenant: str | None) -> tuple[PolicyFiles, tuple[Person, ...], PersonKey]:
-    """The policy, everybody of the organisation (of all, if none is named), and what tells people apart."""
-    settings = settings_of(demo)
-    if settings.directory is None:
-        return asyncio.run(_provisioned(settings, tenant))
-    directory = DirectoryFile(settings.directory)
-    names = (TenantId(tenant),) if tenant is not None else directory.tenants()
-    people = tuple(person for name in names for person in directory.people(None, name))
-    return PolicyFiles(settings.policy_dir), people, settings.person_key
-
-
-async def _provisioned(settings: Settings, tenant: str | None) -> tuple[PolicyFiles, tuple[Person, ...], PersonKey]:
-    from bot import app as service
-
-    async with service.operator(settings) as operator:
-        names = (TenantId(tenant),) if tenant is not None else operator.directory.tenants()
-        people = [person for name in names for person in await operator.book.people(name)]
-        return operator.core.policy, tuple(people), settings.person_key
-
-
-def _person(shell: Shell, people: Sequence[Person], who: str) -> Person:
-    """The one person `who` names; anything else ends the command."""
-    wanted = who.casefold()
-    found = [
-        person
-        for person in people
-        if wanted in (person.subject.sub.casefold(), person.display_name.casefold())
-        or who in (str(account) for account in person.accounts)
-    ]
-    if not found:
-        shell.fail(f"The directory knows nobody called {who}. `countersign identity list` shows everybody.")
-    if len(found) > 1:
-        shell.fail(f"{len(found)} people are called {who}. Name the subject, and the --tenant.", WRONG_USE)
-    return found[0]
-
-
-def _described(person: Person, policy: Policy, key: PersonKey) -> dict[str, Json]:
-    roles = policy.roles.roles_of(person.groups)
-    approves = {
-        rule.tool
-        for rule in policy.tools.values()
-        if any(roles.intersection(approvers) for approvers in rule.gate.approver_roles.values())
-    }
-    return {
-        "tenant": person.tenant,
-        "subject": person.subject.sub,
-        "issuer": person.subject.issuer,
-        "name": person.display_name,
-        "email": person.email,
-        "active": person.active,
-        "groups": list(person.groups),
-        "roles": sorted(roles),
-        "may_ask_for": sorted(policy.roles.tools_of(roles)),
-        "may_approve": sorted(approves),
-        "person_key": person_key(person, key),
-        "accounts": [str(account) for account in person.accounts],
-    }
 
 
 def _decision(decision: Decision) -> dict[str, Json]:
@@ -201,15 +110,3 @@ def _people(decision: NeedsApproval) -> str:
 
 def _problem(at: Problem) -> Json:
     return {"file": at.file, "line": at.line, "key": at.key, "what": at.what, "mend": at.mend}
-
-
-def _cell(value: Json) -> str:
-    match value:
-        case None:
-            return ""
-        case bool():
-            return "yes" if value else "no"
-        case list():
-            return ", ".join(str(one) for one in value)
-        case _:
-            return str(value)
