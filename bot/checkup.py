@@ -153,6 +153,9 @@ def _lacking(settings: Settings) -> Iterator[Finding]:
     if settings.slack is None and settings.teams is None:
         mend = "Set SLACK_BOT_TOKEN with SLACK_APP_TOKEN or SLACK_SIGNING_SECRET."
         yield Finding(Level.ERROR, "SLACK_BOT_TOKEN", "is missing: no chat is connected.", mend)
+    if settings.base_url is None:
+        mend = "Set it to the address under which people reach this service, https://…"
+        yield Finding(Level.ERROR, "COUNTERSIGN_BASE_URL", "is missing: nobody can say who they are.", mend)
     if settings.anthropic is None and settings.openai is None:
         mend = "Set ANTHROPIC_API_KEY or OPENAI_API_KEY, or OPENAI_BASE_URL for a server of your own."
         yield Finding(Level.ERROR, "ANTHROPIC_API_KEY", "is missing: there is no model to ask.", mend)

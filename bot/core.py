@@ -30,18 +30,20 @@ from bot.agent.spans import NoTrace
 from bot.durable import Durable
 from bot.identity.book import DirectoryBook
 from bot.identity.directory import DirectoryError, DirectoryFile, OnReload
+from bot.identity.freshness import stale
 from bot.identity.keyring import KeyRing
 from bot.identity.leavers import Leavers
 from bot.identity.people import DirectoryPeople
 from bot.identity.resolve import Resolver
 from bot.identity.scim_directory import ScimDirectory
+from bot.identity.sweep import forget
 from bot.identity.tenants import Tenants, read_tenants
 from bot.identity.tokens import ISSUER, CallTokens
 from bot.keys import Keys, open_keys
 from bot.messages import SurfaceName
 from bot.parts import Parts
 from bot.policy_files import PolicyFiles
-from bot.ports import ChatSurface, Directory
+from bot.ports import ChatSurface, Directory, Person
 from bot.retention import Retention
 from bot.settings import Settings
 from bot.turn import Turn
@@ -56,6 +58,7 @@ from tools.seed import seed
 log = logging.getLogger("countersign.app")
 
 CHECKPOINT_S = 60.0
+SWEEP_S = 3600.0
 NONE_BUT_A_FILE = Tenants(MappingProxyType({}), MappingProxyType({}), MappingProxyType({}))
 """The demo's organisations stand in its directory file."""
 BUSY_MS = 8_000
@@ -91,6 +94,12 @@ class Core:
     @property
     def leavers(self) -> Leavers:
         return Leavers(self.gateway, self.directory, self.policy.of, utc_now)
+
+    def aged(self, person: Person) -> str | None:
+        """Why what is known of `person` is too old to be acted on; None: it is not."""
+        tenant = self.tenants.get(person.tenant)
+        here = self.settings.base_url or "this service's address"
+        return None if tenant is None else stale(person, tenant, utc_now(), here)
 
     @property
     def book(self) -> DirectoryBook:
@@ -217,6 +226,7 @@ async def running(
     await core.note(Kind.SERVICE_STARTED, "started", policy=core.policy.current().version)
     await core.durable.launch(turn.segments)
     timers = (
+        asyncio.create_task(_sweep_every(core), name="countersign-sweep"),
         asyncio.create_task(_checkpoint_every(core, checkpoints), name="countersign-checkpoints"),
         asyncio.create_task(
             core.retention.keep(core.settings.retention_days, core.directory.tenants), name="countersign-retention"
@@ -241,7 +251,7 @@ def parts_of(core: Core, router: Router | Routes, surfaces: Mapping[SurfaceName,
         durable=core.durable,
         policy=core.policy.of,
         directory=core.directory,
-        resolver=Resolver(core.book, core.policy.of, core.settings.person_key),
+        resolver=Resolver(core.book, core.policy.of, core.settings.person_key, core.aged),
         people=core.people,
         tokens=core.tokens,
         catalog=core.catalog,
@@ -250,6 +260,7 @@ def parts_of(core: Core, router: Router | Routes, surfaces: Mapping[SurfaceName,
         tracing=core.tracing,
         surfaces=surfaces,
         clock=utc_now,
+        leavers=core.leavers,
     )
 
 
@@ -260,6 +271,16 @@ def seed_demo(core: Core) -> None:
 
 
 # -- timers and reloads --------------------------------------------------------------------------------------------
+
+
+async def _sweep_every(core: Core) -> None:
+    """Forgets links and sign-ins that are long over."""
+    while True:
+        try:
+            await core.writer.run(lambda conn: forget(conn, utc_now()))
+        except Exception as error:  # noqa: BLE001 - the next hour tries again; without a word nobody would know
+            log.error("old sign-ins were not forgotten: %s", type(error).__name__)
+        await asyncio.sleep(SWEEP_S)
 
 
 async def _checkpoint_every(core: Core, checkpoints: Checkpointer) -> None:

@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Final
 
@@ -22,31 +23,25 @@ from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bot import local_idp
+from bot import local_idp, proving
 from bot.core import Core, running, seed_demo, utc_now
 from bot.demo import TENANT, Data, free_socket, offline_router
 from bot.identity import scim_tokens
-from bot.identity.discovery import Discovery
-from bot.identity.idp_http import IdpHttp
 from bot.identity.issuers import Issuer, Preset
-from bot.identity.jwks import KeySource
-from bot.identity.oidc import OidcClient
-from bot.identity.telling import Telling
 from bot.identity.tenants import Team, Tenant, Tenants
 from bot.local_idp import Client, Entry, LocalIdp
 from bot.messages import ChatUser
 from bot.parts import Parts
-from bot.ports import Ask, Person
+from bot.ports import Person
 from bot.web.chatlog import ChatLog
 from bot.web.data import Doorway
 from bot.web.demo import demo_app
-from bot.web.identity_pages import IdentityPages, identity_pages
+from bot.web.identity_pages import IdentityPages
 from bot.web.link import COMPANY_BACK
 from bot.web.scim import PATH as SCIM
-from bot.web.scim import scim_routes
 from bot.web.serving import DemoServer, bind_loopback, hosts_of
 from bot.web.surface import DemoSurface
-from bot.web.workspace import DEMO, TEAM, load_workspace
+from bot.web.workspace import DEMO, TEAM, Workspace, load_workspace
 from policy.model import Subject
 from tools.credentials import Secret
 
@@ -122,11 +117,13 @@ async def serve(core: Core, acme: Company, ready: Callable[[Opened], None]) -> N
     faces = tuple(_face(entry, acme.idp.issuer) for entry in acme.people)
     workspace = load_workspace(faces)
     surface = DemoSurface(ChatLog(core.writer, TENANT), workspace)
-    async with _provider_client() as http:
-        pages = _identity(core, acme, surface, http)
+    async with proving.provider() as idp:
+        pages = proving.pages_of(
+            core, idp, acme.base_url, {surface.name: surface}, name_of=partial(_name_of, workspace)
+        )
 
         def complete(parts: Parts) -> Parts:
-            return replace(parts, links=pages.commands, chat_word=_ChatWord(pages), leavers=core.leavers)
+            return proving.complete(core, pages, parts)
 
         async with running(core, lambda _core: (surface,), offline_router(), complete) as service:
             token = secrets.token_urlsafe(24)
@@ -191,56 +188,15 @@ class Fronts:
         await front(scope, receive, send)
 
 
-@dataclass(frozen=True, slots=True)
-class _ChatWord:
-    pages: IdentityPages
-
-    async def answered(self, who: ChatUser, confirmation_id: str, *, yes: bool) -> str:
-        return await self.pages.linking.confirm(TENANT, who, confirmation_id, yes)
-
-
-@contextlib.asynccontextmanager
-async def _provider_client() -> AsyncIterator[IdpHttp]:
-    http = IdpHttp()
-    try:
-        yield http
-    finally:
-        await http.close()
-
-
-def _identity(core: Core, acme: Company, surface: DemoSurface, http: IdpHttp) -> IdentityPages:
-    async def tell(who: ChatUser, text: str) -> None:
-        await surface.direct(who, text)
-
-    async def ask(who: ChatUser, text: str, confirmation_id: str) -> None:
-        yes = Ask("Yes, link me", "link_yes", confirmation_id)
-        no = Ask("No, that was not me", "link_no", confirmation_id)
-        await surface.direct(who, text, (yes, no))
-
-    async def name_of(who: ChatUser) -> str | None:
-        member = surface.workspace.member(who.user)
-        return None if member is None else member.name
-
-    discovery = Discovery(http)
-    return identity_pages(
-        base_url=acme.base_url,
-        writer=core.writer,
-        audit=core.audit,
-        directory=core.directory,
-        tenants=core.tenants,
-        telling=Telling(tell, ask, name_of),
-        oidc=OidcClient(http, discovery),
-        keys=KeySource(http, discovery),
-        leavers=core.leavers,
-        clock=utc_now,
-    )
+async def _name_of(workspace: Workspace, who: ChatUser) -> str | None:
+    member = workspace.member(who.user)
+    return None if member is None else member.name
 
 
 def _doors(core: Core, acme: Company, pages: IdentityPages) -> Starlette:
-    scim = scim_routes(core.writer, core.audit, core.tenants, core.leavers, utc_now, base_url=acme.base_url)
     # Another site whose name leads here must not be answered as if it were this one.
     here = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1"])
-    return Starlette(routes=[*scim, *pages.routes], middleware=[here])
+    return Starlette(routes=[*proving.machine_routes(core, acme.base_url), *pages.routes], middleware=[here])
 
 
 def _doorways(acme: Company) -> tuple[Doorway, ...]:

@@ -1,13 +1,14 @@
 """`countersign serve`: the configured chats, health and metrics, until told to stop.
 
-Knows sockets, signals and routes; wiring is `bot.core`'s. Mounts no page: nobody can sign in yet.
+Knows sockets, signals and routes; wiring is `bot.core`'s, the pages on which people prove who they are `bot.proving`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Mapping
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
@@ -18,8 +19,13 @@ from starlette.routing import Route
 
 from audit.faults import StoreUnavailable
 from bot.core import Core, Running, running
+from bot.identity.issuers import slack_issuer
+from bot.messages import SurfaceName
+from bot.parts import Parts
 from bot.ports import ChatSurface, SurfaceError
+from bot.proving import Provider, complete, machine_routes, pages_of, provider
 from bot.settings import Settings, Slack
+from bot.web.identity_pages import IdentityPages
 from bot.web.serving import OrderlyServer
 
 log = logging.getLogger("countersign.service")
@@ -34,12 +40,9 @@ async def serve(core: Core, slack: Slack) -> None:
     from bot.slack.events import SlackEvents
     from bot.slack.surface import SlackSurface
 
-    surface = SlackSurface(slack.bot_token.reveal(), book=core.book, api_url=slack.api_url)
-
-    def surfaces(_core: Core) -> Iterable[ChatSurface]:
-        return (surface,)
-
-    async with running(core, surfaces) as service:
+    surface = SlackSurface(slack.bot_token.reveal() if slack.bot_token else "", book=core.book, api_url=slack.api_url)
+    chats: dict[SurfaceName, ChatSurface] = {surface.name: surface}
+    async with provider() as idp, _running(core, chats, _pages(core, idp, slack, chats)) as (service, pages):
         events = SlackEvents(
             service.turn,
             surface,
@@ -48,7 +51,10 @@ async def serve(core: Core, slack: Slack) -> None:
         )
         if slack.app_token is not None:
             await events.connect()
-        web = Starlette(routes=[*events.routes(), *_probes(service)])
+        mounted = [] if pages is None else pages.routes
+        web = Starlette(
+            routes=[*events.routes(), *machine_routes(core, core.settings.base_url), *mounted, *_probes(service)]
+        )
         config = uvicorn.Config(
             web, host=core.settings.host, port=core.settings.port, log_level="warning", server_header=False
         )
@@ -58,6 +64,39 @@ async def serve(core: Core, slack: Slack) -> None:
             await server.serve()
         finally:
             await events.close()
+
+
+def _pages(core: Core, idp: Provider, slack: Slack, chats: Mapping[SurfaceName, ChatSurface]) -> IdentityPages | None:
+    """The pages on which people prove who they are; None, with a word in the log, where nobody could reach them."""
+    base_url = core.settings.base_url
+    if base_url is None:
+        log.warning(
+            "COUNTERSIGN_BASE_URL is not set, so nobody can link a chat account or sign in. Set it to the address "
+            "under which people reach this service."
+        )
+        return None
+    by_slack = (
+        slack_issuer(slack.client_id, slack.client_secret, _slack_site(slack))
+        if slack.client_id is not None and slack.client_secret is not None
+        else None
+    )
+    return pages_of(core, idp, base_url, chats, slack=by_slack)
+
+
+def _slack_site(slack: Slack) -> str:
+    """Where people sign in with Slack; beside the API where that is elsewhere (tests)."""
+    return "https://slack.com" if slack.api_url is None else slack.api_url.removesuffix("/").removesuffix("/api")
+
+
+@contextlib.asynccontextmanager
+async def _running(
+    core: Core, chats: Mapping[SurfaceName, ChatSurface], pages: IdentityPages | None
+) -> AsyncIterator[tuple[Running, IdentityPages | None]]:
+    def completed(parts: Parts) -> Parts:
+        return parts if pages is None else complete(core, pages, parts)
+
+    async with running(core, lambda _core: tuple(chats.values()), complete=completed) as service:
+        yield service, pages
 
 
 def chat_of(settings: Settings) -> Slack:

@@ -83,6 +83,7 @@ class Home:
             "COUNTERSIGN_DATA_DIR": str(self.data),
             "COUNTERSIGN_POLICY_DIR": str(self.policy),
             "COUNTERSIGN_TENANTS": str(self.tenants),
+            "COUNTERSIGN_BASE_URL": "http://127.0.0.1:8080",
             "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
@@ -274,7 +275,8 @@ async def start(
         ahead: a file of seconds by which its clock is ahead, read again and again.
     """
     port = port or free_port()
-    env = home.environment(**slack_environment(api_url, mode), COUNTERSIGN_PORT=str(port), **more)
+    at = {"COUNTERSIGN_PORT": str(port), "COUNTERSIGN_BASE_URL": f"http://127.0.0.1:{port}"}
+    env = home.environment(**slack_environment(api_url, mode), **{**at, **more})
     words = ("bot", "serve") if ahead is None else ("tests.kit.serve_ahead", str(ahead))
     log = home.folder / f"serve-{port}-{time.monotonic_ns()}.log"
     with log.open("wb") as out:
