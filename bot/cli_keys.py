@@ -84,7 +84,7 @@ def rewrap(
     demo: Demo = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put stored sign-ins under the first key of the key file. Old keys open what is left; then remove them."""
+    """Put stored sign-ins under the first key of the file. Leave the old ones in it: Slack tokens may need them."""
     with answering(as_json) as shell:
         settings = settings_of(demo)
         keys = open_or_make(settings.keys_dir, file)

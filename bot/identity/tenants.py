@@ -70,6 +70,11 @@ class Tenant:
     downstreams: Mapping[str, Downstream] = field(default_factory=lambda: MappingProxyType({}))
     """APIs that tools may call with a person's own token."""
 
+    @property
+    def acts_elsewhere(self) -> bool:
+        """Whether people's sign-ins are needed after they have gone. Where they are not, none is kept."""
+        return any(one.subject is not SubjectToken.OWN for one in self.downstreams.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Tenants:

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from audit.store import AuditStore
 from audit.writer import Writer
+from bot.identity.grants import Grants
 from bot.identity.issuers import Issuer
 from bot.identity.jwks import Keys
 from bot.identity.link_commands import LinkCommands
@@ -49,8 +50,10 @@ def identity_pages(
     leavers: LogsOut,
     clock: Callable[[], datetime],
     slack: Issuer | None = None,
+    grants: Grants | None = None,
 ) -> IdentityPages:
     """`slack`: Sign in with Slack (`slack_issuer`), where SLACK_CLIENT_ID and SLACK_CLIENT_SECRET are set.
+    `grants`: where a tenant has APIs that are called in people's own name.
 
     Raises:
         ValueError: nobody can sign in safely at `base_url`; a sentence for people.
@@ -63,7 +66,7 @@ def identity_pages(
     browsers = SignedInBrowsers(site, writer, directory, clock)
     leg = Leg(oidc, keys, site, clock)
     link_pages = LinkPages(linking, leg, site)
-    sign_in = SignIn(browsers, linking, link_pages, leg)
+    sign_in = SignIn(browsers, linking, link_pages, leg, grants)
     back_channel = BackChannel(linking, keys, leavers, clock)
     routes = [*link_pages.routes(), *sign_in.routes(), *back_channel.routes()]
     return IdentityPages(linking, commands, browsers, routes)

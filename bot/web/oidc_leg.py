@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from starlette.requests import Request
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from bot.identity import flows, opaque
 from bot.identity.flows import Step
 from bot.identity.id_token import IdClaims, IdTokenRefused, verify_id_token
-from bot.identity.issuers import Issuer
+from bot.identity.issuers import Issuer, Preset
 from bot.identity.jwks import Keys
 from bot.identity.oidc import OidcClient, OidcError, OidcFault, challenge_of, check_response_issuer
 from bot.identity.refusals import Refused, Why, refused
@@ -30,6 +30,8 @@ class Returned:
 
     claims: IdClaims
     id_token: str
+    refresh_token: str | None = field(default=None, repr=False)
+    """Kept sealed where an API is called in people's own name, and else by nobody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +51,13 @@ class Leg:
         path: str,
         *,
         anew: bool = False,
+        lasting: bool = False,
         more: Mapping[str, str] | None = None,
     ) -> str:
         """Where to send this browser. `path`: where it comes back to.
 
         `anew`: whoever was signed in there before is asked again, so that nobody is linked by a click alone.
+        `lasting`: what they agree to should serve after they have gone, which the standard wants asked for.
 
         Raises:
             Refused: the provider cannot be asked.
@@ -71,7 +75,7 @@ class Leg:
             nonce=asked.nonce,
             code_challenge=challenge_of(asked.verifier),
             # Google's Workspace, where `hd` is set, knows no "login".
-            prompt=None if not anew else "login" if issuer.hd is None else "select_account",
+            prompt=_prompt(issuer, anew=anew, lasting=lasting),
             more=more,
         )
 
@@ -110,7 +114,15 @@ class Leg:
             raise Refused(
                 Why.ID_TOKEN, "The sign-in was not accepted", str(error), detail={"token": error.reason.value}
             ) from error
-        return Returned(claims, tokens.id_token)
+        return Returned(claims, tokens.id_token, tokens.refresh_token)
+
+
+def _prompt(issuer: Issuer, *, anew: bool, lasting: bool) -> str | None:
+    if anew:
+        return "login" if issuer.hd is None else "select_account"
+    # OpenID Connect Core, 11. Okta, Entra ID and Auth0 go by what an admin consented to; asking people there would
+    # only send them to that admin.
+    return "consent" if lasting and issuer.preset is Preset.OIDC else None
 
 
 def _once(request: Request, name: str) -> str | None:

@@ -6,6 +6,7 @@ chat account is handed on to `bot.web.link`.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,9 +18,11 @@ from starlette.routing import Route
 from audit.event import Event
 from bot.identity import flows, sessions
 from bot.identity.flows import Flow, Purpose, Step
+from bot.identity.grants import Grants
 from bot.identity.linking import Linking
 from bot.identity.oidc import OidcError
 from bot.identity.refusals import Refused, Why, refused
+from bot.identity.sealing import KeyAway, Vessel
 from bot.identity.sessions import SessionEnd
 from bot.identity.tenants import Tenant
 from bot.web.browser import SEALED, NotOurs, leave_for, own_path, paper, sorry
@@ -28,6 +31,8 @@ from bot.web.oidc_leg import Leg, Returned
 from bot.web.signed_in import COOKIE, SignedInBrowsers
 from policy.model import Subject, TenantId
 from tools import turnstile
+
+log = logging.getLogger("countersign.signin")
 
 HINT_COOKIE: Final = "cs-hint"
 MAX_HINT: Final = 3500
@@ -41,6 +46,8 @@ class SignIn:
     linking: Linking
     link_pages: LinkPages
     leg: Leg
+    grants: Grants | None = None
+    """Keeps what lets us act for people elsewhere, of tenants that have such an API."""
 
     def routes(self) -> list[Route]:
         def route(path: str, hand: Hand, method: str) -> Route:
@@ -74,7 +81,10 @@ class SignIn:
         cookie = await self.linking.writer.run(
             lambda conn: flows.start(conn, tenant.tenant, Purpose.PAGE, Step.COMPANY, now, back_to=back_to)
         )
-        answer = leave_for(await self.leg.out(tenant.issuer, cookie, Step.COMPANY, COMPANY_BACK), tenant.name)
+        there = await self.leg.out(
+            tenant.issuer, cookie, Step.COMPANY, COMPANY_BACK, lasting=tenant.acts_elsewhere and self.grants is not None
+        )
+        answer = leave_for(there, tenant.name)
         self.browsers.site.give(answer, FLOW_COOKIE, cookie, int(flows.LIFETIME.total_seconds()))
         return answer
 
@@ -106,6 +116,7 @@ class SignIn:
         """The secret of a new session; the one that this browser had is over."""
         now, claims = self.leg.clock(), returned.claims
         subject = Subject(claims.issuer, claims.subject)
+        vessel = await self._vessel(flow, subject, returned)
 
         def unit(conn: Connection) -> str:
             turnstile.together(conn, flow.tenant)
@@ -117,6 +128,8 @@ class SignIn:
             if old is not None and old.tenant == flow.tenant:
                 events += sessions.end(conn, old, SessionEnd.REPLACED, now)
             secret, started = sessions.start(conn, flow.tenant, subject, now, sid=claims.sid, idp_sub=claims.sub)
+            if self.grants is not None and vessel is not None and returned.refresh_token is not None:
+                events += self.grants.store(conn, vessel, returned.refresh_token, now)
             self.linking.audit.append(conn, [*events, *started])
             return secret
 
@@ -125,6 +138,17 @@ class SignIn:
         except Refused as no:
             over = None if no.why is Why.RACED else flow
             raise await self.linking.record(no.about(flow.tenant, {"at": "signin"}), subject, over) from no
+
+    async def _vessel(self, flow: Flow, subject: Subject, returned: Returned) -> Vessel | None:
+        """Where the refresh token of this sign-in goes. None: nobody needs one, or it cannot be sealed now."""
+        tenant = self.linking.tenant(flow.tenant)
+        if self.grants is None or returned.refresh_token is None or not tenant.acts_elsewhere:
+            return None
+        try:
+            return await self.grants.prepare(flow.tenant, subject)
+        except KeyAway as error:
+            log.error("a sign-in is not kept: %s", error)
+            return None
 
     async def _sign_out(self, request: Request) -> Response:
         site = self.browsers.site
