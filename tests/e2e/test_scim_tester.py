@@ -27,6 +27,7 @@ def results(house: ScimHouse, *only: str) -> list[CheckResult]:
     return found
 
 
+@pytest.mark.timeout(400)
 def test_everything_succeeds_by_the_letter_of_the_rfcs(engine_url: str) -> None:
     with scim_house(engine_url, lenient=False) as house:
         found = results(house)
@@ -35,6 +36,7 @@ def test_everything_succeeds_by_the_letter_of_the_rfcs(engine_url: str) -> None:
     assert [one for one in found if one.status is not Status.SUCCESS] == []
 
 
+@pytest.mark.timeout(400)
 def test_with_the_quirks_all_but_the_two_that_are_refused_on_purpose(engine_url: str) -> None:
     with scim_house(engine_url) as house:
         others = [one for one in results(house) if one.status is not Status.SUCCESS]

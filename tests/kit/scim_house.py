@@ -8,15 +8,20 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx2
+import psycopg
+import pytest
 import sqlalchemy as sa
 import uvicorn
+from psycopg import sql
 from sqlalchemy.engine import Connection
 from sqlmodel import SQLModel
 from starlette.applications import Starlette
@@ -113,11 +118,24 @@ class ScimHouse:
     tenants: SomeTenants
     directory: ScimDirectory
     tokens: dict[TenantId, str]
+    clients: list[httpx2.Client] = field(default_factory=list)
 
     def client(self, tenant: TenantId = ACME, *, token: str | None = None) -> Client:
         bearer = self.tokens[tenant] if token is None else token
         headers = {"Authorization": f"Bearer {bearer}"} if bearer else {}
-        return Client(httpx2.Client(base_url=f"{self.url}/scim/v2", headers=headers, timeout=30))
+        self.clients.append(httpx2.Client(base_url=f"{self.url}/scim/v2", headers=headers, timeout=30))
+        return Client(self.clients[-1])
+
+    def clear(self) -> None:
+        """No resources, nobody reported: for the next test of a module that shares this house."""
+
+        def wipe(conn: Connection) -> None:
+            for one in (ScimResource, ScimMember, ScimRefusals):
+                conn.execute(sa.delete(table(one)))
+
+        self.writer.run_blocking(wipe)
+        self.leavers.seen.clear()
+        self.leavers.fails = None
 
     def audit(self, *kinds: str) -> list[dict[str, Any]]:
         """The log's rows, oldest first, `detail` read."""
@@ -152,14 +170,14 @@ class Client:
         }
         return self.http.request(method, path, content=content, headers=sent)
 
-    def user(self, name: str, external_id: str | None = None, **more: object) -> str:
+    def user(self, user_name: str, external_id: str | None = None, /, **more: object) -> str:
         """Creates a user; its id. The external id is the name unless told otherwise."""
-        body = {"schemas": [USER_SCHEMA], "userName": name, "externalId": external_id or name, **more}
+        body = {"schemas": [USER_SCHEMA], "userName": user_name, "externalId": external_id or user_name, **more}
         return self.made(self.send("POST", USERS, body))
 
-    def group(self, name: str, *members: str, **more: object) -> str:
+    def group(self, display_name: str, /, *members: str, **more: object) -> str:
         inside = [{"value": one} for one in members]
-        body = {"schemas": [GROUP_SCHEMA], "displayName": name, "members": inside, **more}
+        body = {"schemas": [GROUP_SCHEMA], "displayName": display_name, "members": inside, **more}
         return self.made(self.send("POST", GROUPS, body))
 
     def made(self, answer: httpx2.Response) -> str:
@@ -196,10 +214,32 @@ def scim_house(engine_url: str, *, lenient: bool = True, base_url: str | None = 
     routes = scim_routes(writer, AuditStore(redact), tenants, leavers, clock, base_url=base_url, lenient=lenient)
     try:
         with served(Starlette(routes=routes)) as url:
-            yield ScimHouse(url, writer, clock, leavers, tenants, ScimDirectory(tenants), tokens)
+            house = ScimHouse(url, writer, clock, leavers, tenants, ScimDirectory(tenants), tokens)
+            yield house
+            for client in house.clients:
+                client.close()
     finally:
         writer.close()
         engine.dispose()
+
+
+@contextmanager
+def shared_house(request: pytest.FixtureRequest, folder: Path) -> Iterator[ScimHouse]:
+    """One house for a module, on the database that `request.param` names: starting one takes longer than most tests."""
+    if request.param == "sqlite":
+        with scim_house(f"sqlite:///{folder / 'countersign.sqlite'}") as house:
+            yield house
+        return
+    server: str = request.getfixturevalue("postgres_server")
+    name = f"t_{uuid.uuid4().hex}"
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    path, _, query = server.partition("?")
+    url = f"postgresql+psycopg{path.removeprefix('postgresql').rpartition('/')[0]}/{name}" + (query and f"?{query}")
+    with scim_house(url) as house:
+        yield house
+    with psycopg.connect(server, autocommit=True) as conn:
+        conn.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 def token(writer: Writer, tenant: TenantId, now: datetime, expires_at: datetime | None = None) -> str:
