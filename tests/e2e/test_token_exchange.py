@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,17 @@ from aiohttp import web
 
 from bot import card_text
 from bot.identity.downstream import Client, Downstream, DownstreamKind, SubjectToken
+from bot.identity.elsewhere import Elsewhere, elsewhere
 from bot.identity.idp_http import IdpHttp
 from bot.identity.keyring import KeyRing
 from bot.identity.minting import ACTOR
 from bot.identity.rotation import rotate
+from bot.identity.tenants import Tenant, Tenants
 from bot.identity.tokens import CallTokens
-from bot.keys import make_keys
+from bot.keys import KeysError, make_keys
 from bot.web.jwks import jwk
 from policy.approval import ApprovalStatus, PressResult
+from tests.kit.door import DEMO
 from tests.kit.downstream import (
     BASE_URL,
     BEARER,
@@ -278,6 +281,31 @@ async def test_a_server_that_is_away_is_asked_again_later(local: Downstreams) ->
     with pytest.raises(ActionError, match="could not be reached") as refused:
         await local.bearer()
     assert (refused.value.certainty, refused.value.retryable) == (Certainty.NOT_DONE, True)
+
+
+async def test_put_together_as_the_service_does_it(local: Downstreams, tmp_path: Path, rig: OidcProvider) -> None:
+    """The same grant, opened by the parts that a service makes from its settings."""
+    await local.sign_in()
+    tenant = Tenant(DEMO, "Demo", local.issuer, (), None, timedelta(days=7))
+    house, audit = local.house, local.house.door.audit
+
+    def made(downstreams: dict[str, Downstream], key_file: Path | None = None) -> Elsewhere | None:
+        tenants = Tenants({DEMO: replace(tenant, downstreams=downstreams)}, {}, {})
+        return elsewhere(
+            tenants, house.tokens, house.writer, audit, tmp_path, lambda: datetime.now(UTC), key_file=key_file
+        )
+
+    assert made({}) is None
+    with pytest.raises(KeysError):
+        made(local.configured, tmp_path / "not-there")
+    parts = made(local.configured)
+    assert parts is not None
+    try:
+        assert read(await parts.users.bearer(local.who(), "orders", REFUND, "c"))["sub"] == "dana"
+        with pytest.raises(ActionError, match="has not set it up"):
+            await parts.users.bearer(replace(local.who(), tenant=OTHER), "orders", REFUND, "c")
+    finally:
+        await parts.close()
 
 
 # -- each protocol ---------------------------------------------------------------------------------------------------
