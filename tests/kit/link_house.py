@@ -6,9 +6,11 @@ pages run in this process; a browser reaches them without a socket and the provi
 
 from __future__ import annotations
 
+import asyncio
 import html
 import os
 import re
+import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -21,12 +23,14 @@ from urllib.parse import urljoin
 import httpx2
 import pytest
 import sqlalchemy as sa
+import uvicorn
 from sqlalchemy.engine import Connection
 from sqlmodel import SQLModel
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from audit import ddl
 from audit.event import Event
@@ -61,7 +65,7 @@ DANA = ChatUser(SLACK, "T0ACME", "U01DANA")
 ANN = ChatUser(SLACK, "T0ACME", "U03ANN")
 DANA_DEMO = ChatUser(DEMO, "acme-floor", "dana")
 ACCOUNTS: Mapping[str, Mapping[str, Any]] = {
-    "sub-dana": {"name": "Dana Reyes", "email": "dana@acme.example"},
+    "sub-dana": {"name": "Dana Reyes", "email": "dana@acme.example", "tid": "entra-acme"},
     "sub-ann": {"name": "Ann Okafor", "email": "ann@acme.example"},
     "sub-gone": {"name": "Gus Gone", "email": "gus@acme.example"},
     "sub-unsent": {"name": "Uma Unsent", "email": "uma@acme.example"},
@@ -173,7 +177,7 @@ class LinkHouse:
     writer: Writer
     chats: Chats
     pages: IdentityPages
-    app: Starlette
+    app: ASGIApp
     tenants: Tenants
     _late: list[timedelta]
     _browsers: list[Browser] = field(default_factory=list)
@@ -182,8 +186,9 @@ class LinkHouse:
         """Time passes."""
         self._late[0] += by
 
-    def browser(self, **headers: str) -> Browser:
-        made = Browser(self, headers)
+    def browser(self, *, wire: bool = False, **headers: str) -> Browser:
+        """`wire`: reaches Countersign over a socket too."""
+        made = Browser(self, headers, wire)
         self._browsers.append(made)
         return made
 
@@ -258,13 +263,13 @@ class LinkHouse:
 class Browser:
     """Somebody's browser: cookies of its own, follows redirects and refreshes, sends Origin with a form."""
 
-    def __init__(self, house: LinkHouse, headers: Mapping[str, str]) -> None:
+    def __init__(self, house: LinkHouse, headers: Mapping[str, str], wire: bool) -> None:
         self._base = house.base_url
         self._stop = self._stopped = ""
-        ours = httpx2.ASGITransport(app=house.app)
         # Providers are reached over the network; only Countersign's own address is in this process.
+        mounts = {} if wire else {self._base: httpx2.ASGITransport(app=house.app)}
         self.client = httpx2.AsyncClient(
-            base_url=self._base, mounts={self._base: ours}, timeout=30, headers=dict(headers), trust_env=False
+            base_url=self._base, mounts=mounts, timeout=30, headers=dict(headers), trust_env=False
         )
 
     async def open(self, url: str) -> httpx2.Response:
@@ -426,6 +431,22 @@ async def link_house(
         await http.close()
         writer.close()
         engine.dispose()
+
+
+@asynccontextmanager
+async def served(house: LinkHouse, sock: socket.socket) -> AsyncIterator[None]:
+    """`house` answers on `sock`, in this very loop, until the block ends."""
+    server = uvicorn.Server(uvicorn.Config(house.app, log_level="warning", lifespan="off"))
+    task = asyncio.create_task(server.serve(sockets=[sock]))
+    try:
+        deadline = asyncio.get_running_loop().time() + 20
+        while not server.started:
+            assert asyncio.get_running_loop().time() < deadline, "the server did not start"
+            await asyncio.sleep(0.02)
+        yield
+    finally:
+        server.should_exit = True
+        await task
 
 
 def _fill(engine: sa.Engine) -> None:
