@@ -45,7 +45,8 @@ _MENDS = {
     "restricted_action": "A workspace setting forbids it.",
 }
 RATE_LIMITED = "ratelimited"
-_SPOILED = frozenset({"account_inactive", "invalid_auth", "not_authed", "token_expired", "token_revoked"})
+SPOILED = frozenset({"account_inactive", "invalid_auth", "not_authed", "token_expired", "token_revoked"})
+"""The token is good for nothing any more, whatever is asked with it."""
 
 JSON_METHODS = frozenset(
     {
@@ -126,7 +127,7 @@ class Calls:
             try:
                 return await self._once(method, args)
             except Refused as refused:
-                if refused.code in _SPOILED and self._spoiled is not None:
+                if refused.code in SPOILED and self._spoiled is not None:
                     self._spoiled()
                 wait = refused.retry_after_s
                 if wait is None or wait > patience_s:

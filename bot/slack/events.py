@@ -15,7 +15,7 @@ from typing import Any, cast
 from slack_bolt import BoltResponse
 from slack_bolt.adapter.socket_mode.async_handler import AsyncSocketModeHandler
 from slack_bolt.adapter.starlette.async_handler import to_starlette_response
-from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncBoltRequest, AsyncRespond
+from slack_bolt.async_app import AsyncAck, AsyncApp, AsyncBoltContext, AsyncBoltRequest, AsyncRespond
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
@@ -26,14 +26,16 @@ from bot.slack.blocks import ASK_AGAIN, ASKS, LINK, PRESS, answer
 from bot.slack.calls import SDK_LOG, web_client
 from bot.slack.deliveries import SLACK
 from bot.slack.endpoint import PATH, SlackEndpoint
+from bot.slack.gate import REMOVALS, Gate, known, workspace_of
 from bot.slack.payload import Body, at, text_at
 from bot.slack.standing import standing_of
 from bot.slack.surface import SlackSurface
+from bot.slack.workspaces import Workspace
 
 log = logging.getLogger(__name__)
 
 COMMAND = "/countersign"
-EVENTS = ("app_home_opened", "app_mention", "message", "user_change")
+EVENTS = ("app_home_opened", "app_mention", "app_uninstalled", "message", "tokens_revoked", "user_change")
 """Event types that are handled; manifest.yml subscribes to these and to nothing else."""
 
 _ACK_AFTER_S = 2.0
@@ -45,7 +47,7 @@ _NO_DIALOG = "The dialog could not be opened. Nothing was decided; press the but
 
 
 class SlackEvents:
-    """Listens to one workspace for one service."""
+    """Listens to every workspace with the bot in it, for one service."""
 
     def __init__(
         self,
@@ -60,15 +62,19 @@ class SlackEvents:
         self._app_token = app_token
         self._socket: AsyncSocketModeHandler | None = None
         self._late: set[asyncio.Task[None]] = set()
+        self._gate = Gate(surface)
         self._bolt = AsyncApp(
-            client=surface.calls.client,
+            # Bolt speaks with no token: calls go through the surface, each with its own workspace's.
+            client=web_client(None, surface.api_url),
+            # Always ours: with SLACK_CLIENT_ID in the environment Bolt would else look for installations in files.
+            authorize=known,
             logger=SDK_LOG,
             # `SlackEndpoint` verifies, in front and more strictly; Socket Mode is authenticated by its connection.
             request_verification_enabled=False,
             ssl_check_enabled=False,
             # A listener's own acknowledgement answers the request, so work can be durable before it.
             process_before_response=True,
-            before_authorize=self._gate,
+            before_authorize=self._gate.judge,
             attaching_function_token_enabled=False,
             attaching_conversation_kwargs_enabled=False,
         )
@@ -96,6 +102,7 @@ class SlackEvents:
             await self._socket.close_async()  # type: ignore[no-untyped-call]
         if self._late:
             await asyncio.wait(self._late, timeout=10)
+        await self._surface.workspaces.close()
 
     # --- in front of every delivery ------------------------------------------------------------------
 
@@ -108,31 +115,14 @@ class SlackEvents:
             log.warning("A delivery had a shape that is not Slack's: %s", type(error).__name__)
             return PlainTextResponse("The body is not what Slack sends.", status_code=400)
 
-    async def _gate(self, body: dict[str, Any], next: Callable[[], Awaitable[None]]) -> BoltResponse | None:  # noqa: A002
-        """Only deliveries for our own workspace pass."""
-        told = cast("Body", body)
-        if text_at(told, "type") == "url_verification":
-            await next()
-            return None
-        try:
-            own = (await self._surface.workspace()).team
-        except SurfaceError as error:
-            log.warning("A delivery was put off: %s", error)
-            return BoltResponse(status=503, body="Not ready. Deliver it again.")
-        if deliveries.installed_team(told) != own:
-            log.warning("A delivery for another workspace was refused")
-            return BoltResponse(status=403, body="This app is not installed in that workspace.")
-        if text_at(told, "type") == "event_callback" and not text_at(told, "event", "type"):
-            return BoltResponse(status=400, body="The event has no type.")
-        await next()
-        return None
-
     def _listen(self) -> None:
         bolt = self._bolt
         bolt.event("message")(self._on_message)
         bolt.event("app_mention")(self._on_mention)
         bolt.event("app_home_opened")(self._on_home)
         bolt.event("user_change")(self._on_user_change)
+        for name in REMOVALS:
+            bolt.event(name)(self._on_removal)
         bolt.action(ASK_AGAIN)(self._on_ask_again)
         bolt.action(re.compile("^" + re.escape(LINK)))(self._on_link_answer)
         bolt.action(re.compile("^" + re.escape(ASKS)))(self._on_modal_button)
@@ -150,81 +140,96 @@ class SlackEvents:
 
     # --- messages ------------------------------------------------------------------------------------
 
-    async def _on_message(self, body: dict[str, Any]) -> None:
-        told = cast("Body", body)
-        own = await self._surface.workspace()
-        message = deliveries.incoming(told, own.team, own.bot_user)
+    async def _on_message(self, body: dict[str, Any], context: AsyncBoltContext) -> None:
+        told, here = cast("Body", body), self._gate.here(workspace_of(context))
+        message = deliveries.incoming(told, here)
         if message is None:
             return
         if not deliveries.is_dm(told):
             # A mention comes as `app_mention` too; other talk is ours only where the bot takes part.
-            if deliveries.names_bot(told, own.bot_user) or not deliveries.is_reply(told):
+            if deliveries.names_bot(told, here.bot_user) or not deliveries.is_reply(told):
                 return
             if not await self._service.follows(message.thread):
                 return
         await self._service.on_message(message)
 
-    async def _on_mention(self, body: dict[str, Any]) -> None:
+    async def _on_mention(self, body: dict[str, Any], context: AsyncBoltContext) -> None:
         told = cast("Body", body)
-        own = await self._surface.workspace()
-        message = deliveries.incoming(told, own.team, own.bot_user)
+        message = deliveries.incoming(told, self._gate.here(workspace_of(context)))
         if message is not None and not deliveries.is_dm(told):
             await self._service.on_message(message)
 
-    async def _on_home(self, body: dict[str, Any]) -> None:
+    async def _on_home(self, body: dict[str, Any], context: AsyncBoltContext) -> None:
         event = at(cast("Body", body), "event")
         if text_at(event, "tab") not in ("", "home"):
             return
-        who = ChatUser(SLACK, (await self._surface.workspace()).team, text_at(event, "user"))
+        own = workspace_of(context)
+        who = self._gate.here(own).account(text_at(event, "user"), own.team)
         try:
             await self._surface.show_home(who, await self._service.home(who))
         except SurfaceError as error:
             log.warning("App Home was not drawn: %s", error)
 
-    async def _on_user_change(self, body: dict[str, Any]) -> None:
+    async def _on_user_change(self, body: dict[str, Any], context: AsyncBoltContext) -> None:
         user = at(cast("Body", body), "event", "user")
-        own = (await self._surface.workspace()).team
-        standing = standing_of(user, own)
+        own = workspace_of(context)
+        standing = standing_of(user, own.team, own.enterprise)
         if standing not in (Standing.MEMBER, Standing.UNKNOWN):
-            await self._service.on_account_changed(ChatUser(SLACK, own, text_at(user, "id")), standing)
+            who = self._gate.here(own).account(text_at(user, "id"), own.team)
+            await self._service.on_account_changed(who, standing)
+
+    async def _on_removal(self, body: dict[str, Any]) -> None:
+        told = cast("Body", body)
+        team = deliveries.installed_team(told)
+        if team is not None:
+            await self._surface.workspaces.removed(team, REMOVALS[text_at(told, "event", "type")])
 
     # --- buttons, modals, commands -------------------------------------------------------------------
 
-    async def _on_press(self, ack: AsyncAck, body: dict[str, Any], respond: AsyncRespond) -> None:
+    async def _on_press(
+        self, ack: AsyncAck, body: dict[str, Any], respond: AsyncRespond, context: AsyncBoltContext
+    ) -> None:
         told = cast("Body", body)
         verb = deliveries.verb_of(text_at(told, "actions", 0, "action_id"))
         if verb is None:
             await ack()
             return
-        press = deliveries.press_of_button(told, verb)
-        await self._answered(ack, self._reply(told, respond, lambda: self._service.on_press(press)))
+        own = workspace_of(context)
+        press = deliveries.press_of_button(told, self._gate.here(own), verb)
+        await self._answered(ack, self._reply(own, told, respond, lambda: self._service.on_press(press)))
 
-    async def _on_ask_again(self, ack: AsyncAck, body: dict[str, Any], respond: AsyncRespond) -> None:
-        told = cast("Body", body)
-        again = deliveries.ask_again(told)
-        await self._answered(ack, self._reply(told, respond, lambda: self._service.on_ask_again(again)))
+    async def _on_ask_again(
+        self, ack: AsyncAck, body: dict[str, Any], respond: AsyncRespond, context: AsyncBoltContext
+    ) -> None:
+        told, own = cast("Body", body), workspace_of(context)
+        again = deliveries.ask_again(told, self._gate.here(own))
+        await self._answered(ack, self._reply(own, told, respond, lambda: self._service.on_ask_again(again)))
 
-    async def _on_link_answer(self, ack: AsyncAck, body: dict[str, Any], respond: AsyncRespond) -> None:
-        told = cast("Body", body)
-        said = deliveries.link_answer(told)
-        await self._answered(ack, self._reply(told, respond, lambda: self._service.on_link_answer(said)))
+    async def _on_link_answer(
+        self, ack: AsyncAck, body: dict[str, Any], respond: AsyncRespond, context: AsyncBoltContext
+    ) -> None:
+        told, own = cast("Body", body), workspace_of(context)
+        said = deliveries.link_answer(told, self._gate.here(own))
+        await self._answered(ack, self._reply(own, told, respond, lambda: self._service.on_link_answer(said)))
 
-    async def _on_modal_button(self, ack: AsyncAck, body: dict[str, Any], respond: AsyncRespond) -> None:
+    async def _on_modal_button(
+        self, ack: AsyncAck, body: dict[str, Any], respond: AsyncRespond, context: AsyncBoltContext
+    ) -> None:
         """The trigger lives three seconds: the dialog is opened before anything else."""
-        told = cast("Body", body)
+        told, own = cast("Body", body), workspace_of(context)
         verb = deliveries.verb_of(text_at(told, "actions", 0, "action_id"))
         if verb is not None:
             view = modals.modal(deliveries.routing(told, verb))
             args = {"trigger_id": text_at(told, "trigger_id"), "view": view}
             try:
-                await asyncio.wait_for(self._surface.calls.call("views.open", args), timeout=2.5)
+                await asyncio.wait_for(own.calls.call("views.open", args), timeout=2.5)
             except (SurfaceError, TimeoutError) as error:
                 log.warning("A dialog was not opened: %s", error)
-                await self._tell(told, respond, _NO_DIALOG)
+                await self._tell(own, told, respond, _NO_DIALOG)
         await ack()
 
-    async def _on_modal(self, ack: AsyncAck, body: dict[str, Any]) -> None:
-        told = cast("Body", body)
+    async def _on_modal(self, ack: AsyncAck, body: dict[str, Any], context: AsyncBoltContext) -> None:
+        told, own = cast("Body", body), workspace_of(context)
         routing = modals.routing_of(told)
         if routing is None:
             await ack()
@@ -233,7 +238,7 @@ class SlackEvents:
         if complaint is not None:
             await ack(response_action="errors", errors=modals.errors(complaint))
             return
-        press = deliveries.press_of_modal(told, routing)
+        press = deliveries.press_of_modal(told, self._gate.here(own), routing)
         work = asyncio.create_task(self._service.on_press(press))
         await asyncio.wait({work}, timeout=_ACK_AFTER_S)
         if work.done() and work.exception() is not None:
@@ -241,21 +246,25 @@ class SlackEvents:
             await ack(response_action="errors", errors=modals.errors(_NOT_TAKEN))
             return
         await ack()
-        self._go_on(self._after_modal(press.who, routing, work))
+        self._go_on(self._after_modal(own, press.who, routing, work))
 
-    async def _after_modal(self, who: ChatUser, routing: modals.Routing, work: asyncio.Task[PressReply]) -> None:
+    async def _after_modal(
+        self, own: Workspace, who: ChatUser, routing: modals.Routing, work: asyncio.Task[PressReply]
+    ) -> None:
         try:
             reply = await work
         except Exception as error:  # noqa: BLE001 - the service is down; the person must hear of it
             log.error("A press was not taken: %s", type(error).__name__)
             reply = PressReply(_NOT_TAKEN)
-        await self._show(who.team, routing.channel, routing.message, reply)
-        await self._whisper(who, routing.channel, reply.sentence)
+        await self._show(own.team, routing.channel, routing.message, reply)
+        await self._whisper(own, who, routing.channel, reply.sentence)
 
-    async def _on_command(self, ack: AsyncAck, body: dict[str, Any], respond: AsyncRespond) -> None:
-        told = cast("Body", body)
-        room = await self._surface.room(text_at(told, "channel_id"))
-        command = deliveries.command(told, room)
+    async def _on_command(
+        self, ack: AsyncAck, body: dict[str, Any], respond: AsyncRespond, context: AsyncBoltContext
+    ) -> None:
+        told, own = cast("Body", body), workspace_of(context)
+        room = await self._surface.room(own, text_at(told, "channel_id"))
+        command = deliveries.command(told, self._gate.here(own), room)
 
         async def work() -> None:
             try:
@@ -263,7 +272,7 @@ class SlackEvents:
             except Exception as error:  # noqa: BLE001 - the service is down; the person must hear of it
                 log.error("A command was not taken: %s", type(error).__name__)
                 text = _NOT_TAKEN
-            await self._tell(told, respond, text, who=command.who, channel=command.thread.channel)
+            await self._tell(own, told, respond, text, who=command.who, channel=command.thread.channel)
 
         await self._answered(ack, work())
 
@@ -281,15 +290,17 @@ class SlackEvents:
         task.add_done_callback(self._late.discard)
         return task
 
-    async def _reply(self, told: Body, respond: AsyncRespond, press: Callable[[], Awaitable[PressReply]]) -> None:
+    async def _reply(
+        self, own: Workspace, told: Body, respond: AsyncRespond, press: Callable[[], Awaitable[PressReply]]
+    ) -> None:
         try:
             reply = await press()
         except Exception as error:  # noqa: BLE001 - the service is down; the person must hear of it
             log.error("A press was not taken: %s", type(error).__name__)
             reply = PressReply(_NOT_TAKEN)
         channel, message = deliveries.place(told)
-        await self._show((await self._surface.workspace()).team, channel, message, reply)
-        await self._tell(told, respond, reply.sentence)
+        await self._show(own.team, channel, message, reply)
+        await self._tell(own, told, respond, reply.sentence)
 
     async def _show(self, team: str, channel: str, message: str, reply: PressReply) -> None:
         """The pressed card at once; the outbox draws every copy, and this one again if it fails here."""
@@ -301,7 +312,13 @@ class SlackEvents:
             log.info("A pressed card was not redrawn at once: %s", error)
 
     async def _tell(
-        self, told: Body, respond: AsyncRespond, text: str, who: ChatUser | None = None, channel: str = ""
+        self,
+        own: Workspace,
+        told: Body,
+        respond: AsyncRespond,
+        text: str,
+        who: ChatUser | None = None,
+        channel: str = "",
     ) -> None:
         """Privately, through the delivery's own answer address, which needs no membership; else as a whisper."""
         if not text:
@@ -321,15 +338,15 @@ class SlackEvents:
                 return
         except Exception as error:  # noqa: BLE001 - the SDK raises what its HTTP client raises
             log.info("An answer address did not answer: %s", type(error).__name__)
-        await self._whisper(who or deliveries.presser(told), channel or deliveries.place(told)[0], text)
+        who = who or deliveries.presser(told, self._gate.here(own))
+        await self._whisper(own, who, channel or deliveries.place(told)[0], text)
 
-    async def _whisper(self, who: ChatUser, channel: str, text: str) -> None:
+    async def _whisper(self, own: Workspace, who: ChatUser, channel: str, text: str) -> None:
         if not text:
             return
         try:
-            own = (await self._surface.workspace()).team
             room = Room.DM if channel.startswith("D") else Room.CHANNEL
-            await self._surface.whisper(Thread(SLACK, own, channel, channel, room), who, text)
+            await self._surface.whisper(Thread(SLACK, own.team, channel, channel, room), who, text)
         except SurfaceError as error:
             log.warning("A private answer did not arrive: %s", error)
 

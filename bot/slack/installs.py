@@ -11,13 +11,12 @@ import logging
 import time
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime
 from weakref import WeakValueDictionary
 
 from slack_sdk.oauth.installation_store import Bot
 
 from bot.ports import Book, SurfaceError
-from bot.slack.calls import Calls, Refused, web_client
+from bot.slack.calls import SPOILED, Calls, Refused, web_client
 from bot.slack.deliveries import SLACK
 from bot.slack.ledger import Ledger, Opened
 from bot.slack.renewal import Renewal
@@ -99,9 +98,23 @@ class Installs:
         except Refused:
             return  # it answered
 
-    async def removed(self, team: str, at: datetime, how: str) -> None:
-        """Forgets the installation. Links stay: they are people's, and hold again once the app is back."""
-        if await self.ledger.forget(team, at, how, self.book.tenant_of(SLACK, team)):
+    async def removed(self, team: str, how: str) -> None:
+        """Forgets the installation, once Slack confirms that its token is dead: such news can come late, after the
+        app was installed anew, or be of another token. Links stay: they hold again once the app is back.
+        """
+        opened = await self.ledger.opened(team)
+        self.drop(team)
+        if opened is None:
+            return
+        try:
+            client = web_client(opened.bot.bot_token, self.app.api_url, timeout_s=self._timeout_s)
+            await Calls(client).call("auth.test", {})
+        except Refused as refused:
+            if refused.code not in SPOILED:
+                raise
+        else:
+            return
+        if await self.ledger.forget(team, opened.kept, how, self.book.tenant_of(SLACK, team)):
             log.warning(
                 "The app is not in the Slack workspace %s any more (%s). Nobody is served there, what waits goes on "
                 "waiting, links stay. It is installed anew at %s",

@@ -105,12 +105,12 @@ class Ledger:
         event = Event(Kind.CHAT_REFUSED, None, self._clock(), why, detail={"surface": SLACK, "team": team})
         await self._write(lambda conn: self._audit.append(conn, [event]))
 
-    async def forget(self, team: str, until: datetime, how: str, tenant: TenantId | None) -> bool:
-        """Drops what was installed until then. Whether there was anything."""
+    async def forget(self, team: str, kept: Kept, how: str, tenant: TenantId | None) -> bool:
+        """Drops that installation, unless another one is in its place by now."""
         event = Event(Kind.CHAT_REMOVED, tenant, self._clock(), how, detail={"surface": SLACK, "team": team})
 
         def unit(conn: Connection) -> bool:
-            gone = self._on(conn).remove(team, until)
+            gone = self._on(conn).remove(team, kept)
             if gone:
                 self._audit.append(conn, [event])
             return gone

@@ -89,13 +89,13 @@ class InstallationStore(SQLAlchemyInstallationStore):
         found = self._conn.execute(sa.select(self.bots.c.team_id).where(self.bots.c.client_id == self.client_id))
         return tuple(sorted({str(team) for team in found.scalars() if team}))
 
-    def remove(self, team: str, until: datetime | None = None) -> bool:
-        """Forgets the team's installations, those of after `until` excepted. Whether there were any."""
+    def remove(self, team: str, kept: Kept | None = None) -> bool:
+        """Forgets the team's installations, or the one that is `kept` if it is there still. Whether there were any."""
         gone = 0
         for table in (self.bots, self.installations):
             one = sa.and_(table.c.client_id == self.client_id, table.c.team_id == team)
-            if until is not None:
-                one = sa.and_(one, table.c.installed_at <= until.replace(tzinfo=None))
+            if kept is not None:
+                one = sa.and_(one, table.c.bot_token == kept.bot.bot_token)
             gone += self._conn.execute(table.delete().where(one)).rowcount
         return gone > 0
 

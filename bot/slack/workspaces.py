@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Protocol
 
 from bot.ports import SurfaceError
@@ -49,8 +48,8 @@ class Workspaces(Protocol):
     async def health(self) -> None:
         """Returns when Slack can be used; raises when not."""
 
-    async def removed(self, team: str, at: datetime, how: str) -> None:
-        """Slack said at that time that the app was taken out of `team` (``uninstalled``) or lost its token."""
+    async def removed(self, team: str, how: str) -> None:
+        """Slack says that the app was taken out of `team` (``uninstalled``) or that tokens were ``revoked`` there."""
 
     async def close(self) -> None:
         """Finishes what must not be lost."""
@@ -86,7 +85,7 @@ class OneToken:
         enterprise = text_at(told, "enterprise_id")
         self._workspace = Workspace(team, enterprise, bot_user, text_at(told, "bot_id"), self._calls)
 
-    async def removed(self, team: str, at: datetime, how: str) -> None:
+    async def removed(self, team: str, how: str) -> None:
         """The token is the operator's to replace; until then Slack refuses every call with its reason."""
 
     async def close(self) -> None:

@@ -9,12 +9,16 @@ from typing import Any
 import pytest
 import yaml
 
-from bot.slack import calls, events
+from bot.identity.issuers import slack_issuer
+from bot.slack import calls, events, install
+from tools.credentials import Secret
 
 ROOT = Path(__file__).parents[2]
 
 SCOPES_OF_METHODS = {
     # https://docs.slack.dev/reference/methods
+    "api.test": set(),
+    "auth.revoke": set(),
     "agents.sessions.setStatus": {"assistant:write"},
     "assistant.threads.setStatus": {"assistant:write"},
     "auth.test": set(),
@@ -37,6 +41,8 @@ SCOPES_OF_METHODS = {
 SCOPES_OF_EVENTS: dict[str, set[str]] = {
     "app_home_opened": set(),
     "app_mention": {"app_mentions:read"},
+    "app_uninstalled": set(),
+    "tokens_revoked": set(),
     "message.channels": {"channels:history"},
     "message.groups": {"groups:history"},
     "message.im": {"im:history"},
@@ -61,13 +67,16 @@ def test_scopes_are_those_of_the_methods_called_and_the_events_handled(manifest:
     needed = {"commands"}.union(*SCOPES_OF_METHODS.values(), *SCOPES_OF_EVENTS.values())
     assert set(manifest["oauth_config"]["scopes"]["bot"]) == needed
     assert "user" not in manifest["oauth_config"]["scopes"]
+    assert set(install.SCOPES) == needed, "what /slack/install asks for"
 
 
 def test_every_method_named_in_the_code_is_on_the_list() -> None:
     named: set[str] = set()
     for path in (ROOT / "bot" / "slack").glob("*.py"):
         named |= set(
-            re.findall(r'"((?:agents|assistant|auth|chat|conversations|users|views)\.[A-Za-z.]+)"', path.read_text())
+            re.findall(
+                r'"((?:agents|api|assistant|auth|chat|conversations|users|views)\.[A-Za-z.]+)"', path.read_text()
+            )
         )
     assert named == calls.JSON_METHODS | calls.FORM_METHODS
 
@@ -97,6 +106,22 @@ def test_it_is_an_agent_with_buttons_and_the_command(manifest: Any) -> None:
     assert len(command["usage_hint"]) <= 100
     assert manifest["settings"]["interactivity"]["is_enabled"] is True
     assert len(manifest["display_information"]["description"]) <= 140
+
+
+def _with(text: str, mark: str) -> Any:
+    return yaml.safe_load(re.sub(rf"^(\s*)# (.+?) #(?: \w+)* {mark}\b.*$", r"\1\2", text, flags=re.MULTILINE))
+
+
+def test_the_variant_for_several_workspaces_is_the_lines_marked_so(text: str) -> None:
+    config = _with(text, "SEVERAL")["oauth_config"]
+    assert config["redirect_urls"] == ["https://countersign.example.com" + install.REDIRECT]
+    assert "user" not in config["scopes"]
+
+
+def test_sign_in_with_slack_is_the_lines_marked_so(text: str) -> None:
+    config = _with(text, "LINKING")["oauth_config"]
+    assert config["redirect_urls"] == ["https://countersign.example.com/link/slack"]
+    assert set(config["scopes"]["user"]) == set(slack_issuer("1.2", Secret("SLACK_CLIENT_SECRET", "s")).scopes)
 
 
 def test_the_http_variant_is_the_lines_marked_so(text: str) -> None:
