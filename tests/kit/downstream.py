@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,13 +32,15 @@ from bot.identity.sealing import Sealer, open_or_make
 from bot.identity.token_endpoint import HttpTokenEndpoints
 from bot.identity.tokens import CallTokens
 from bot.identity.user_tokens import Organisation, UserBearers, minters
+from policy.approval import PressResult
 from policy.model import Json, Principal, Subject, TenantId, ToolName
 from policy.pii import redact
 from tests.kit import door
 from tests.kit.door import DEMO, House
-from tests.rigs.oidc_provider_rig import OidcProvider
+from tests.rigs.oidc_provider_rig import OidcProvider, client, oidc_provider
 from tools.credentials import Secret
 from tools.gateway import Gateway
+from tools.held import HeldView
 from tools.spec import Action, ActionError, Args, CallContext, Certainty, Resolved, ToolResult
 
 CALLBACK = "http://127.0.0.1:9/signin/callback"
@@ -258,3 +260,35 @@ async def served(app: web.Application) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
+ACCOUNTS: dict[str, dict[str, object]] = {
+    sub: {"email": f"{sub}@acme.example", "oid": f"obj-{sub}"} for sub in ("dana", "sam", "ann", "eve", "greedy")
+}
+APIS = {ORDERS: {"scope": "orders.read orders.refund", "ttl": 300}, OWN: {"scope": ""}}
+
+
+def provider(**exchange: Any) -> AbstractContextManager[OidcProvider]:
+    """The company's provider, where tokens are exchanged too. `refresh_ttl`: how long a sign-in lasts, in seconds."""
+    short = exchange.pop("refresh_ttl", None)
+    more: dict[str, Any] = {}
+    if short is not None:
+        ttl = {"AccessToken": 300, "AuthorizationCode": 60, "IdToken": 300, "RefreshToken": short}
+        more["configuration"] = {"ttl": ttl | {"Session": 3600, "Interaction": 600, "Grant": 86400}}
+    return oidc_provider(
+        clients=[client("app", CALLBACK, grant_types=GRANTS)],
+        accounts=ACCOUNTS,
+        exchange={"own": OWN, "apis": APIS, **exchange},
+        **more,
+    )
+
+
+async def approved(at: Downstreams, days: float = 3) -> HeldView:
+    """Asked for, waited for days, countersigned."""
+    view = await at.house.ask_refund()
+    at.house.clock.move(days=days)
+    assert (await at.house.press("ann", view)).result is PressResult.APPROVED
+    return view
+
+
+def read(token: str) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
