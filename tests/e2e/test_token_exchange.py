@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,13 +17,19 @@ from typing import Any
 
 import httpx2
 import pytest
+from sqlalchemy.engine import Connection
 
+from audit.event import Event
+from audit.faults import StoreUnavailable
+from audit.store import AuditStore
 from bot import card_text
-from bot.identity.downstream import Client, Downstream
+from bot.identity.downstream import Client, Downstream, SubjectToken
 from bot.identity.elsewhere import Elsewhere, elsewhere
 from bot.identity.tenants import Tenant, Tenants
 from bot.keys import KeysError
 from policy.approval import ApprovalStatus
+from policy.model import Subject
+from policy.pii import redact
 from tests.kit.door import DEMO
 from tests.kit.downstream import (
     BASE_URL,
@@ -259,3 +265,40 @@ async def test_put_together_as_the_service_does_it(local: Downstreams, tmp_path:
             await parts.users.bearer(replace(local.who(), tenant=OTHER), "orders", REFUND, "c")
     finally:
         await parts.close()
+
+
+@pytest.mark.parametrize("subject", [SubjectToken.ACCESS_TOKEN, SubjectToken.ID_TOKEN])
+async def test_somebody_elses_sign_in_under_ones_own_name(local: Downstreams, subject: SubjectToken) -> None:
+    """A mix-up upstream of us: what comes back is ann's, and is not used in dana's name."""
+    token = await local.sign_in("ann")
+    vessel = await local.grants.prepare(DEMO, local.subject("dana"))
+
+    def unit(conn: Connection) -> None:
+        local.house.door.audit.append(conn, local.grants.store(conn, vessel, token, local.house.clock()))
+
+    await local.house.writer.run(unit)
+    local.configured["orders"] = orders_at(local.rig, subject=subject)
+    with pytest.raises(ActionError, match="somebody else's") as refused:
+        await local.bearer("dana")
+    assert refused.value.certainty is Certainty.NOT_DONE
+
+
+async def test_who_another_provider_knows(local: Downstreams) -> None:
+    await local.sign_in()
+    foreign = replace(local.who(), subject=Subject("https://idp.other.example", "dana"))
+    with pytest.raises(ActionError, match="not known by your organisation's sign-in"):
+        await local.users.bearer(foreign, "orders", REFUND, "c")
+
+
+async def test_no_token_leaves_without_its_row(local: Downstreams) -> None:
+    """Invariant 6: what cannot be written down is not handed out, and nothing was done with it."""
+    await local.sign_in()
+
+    class Full(AuditStore):
+        def append(self, conn: Connection, events: Sequence[Event]) -> None:
+            raise StoreUnavailable("The disk is full.")
+
+    silent = replace(local.users, audit=Full(redact))
+    with pytest.raises(ActionError, match="audit log cannot be written") as refused:
+        await silent.bearer(local.who(), "orders", REFUND, "c")
+    assert (refused.value.certainty, refused.value.retryable) == (Certainty.NOT_DONE, True)
