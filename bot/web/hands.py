@@ -130,6 +130,10 @@ class Hands:
         elif asks[0].action in ("link_yes", "link_no"):
             answer = LinkAnswer(view.member.account, press_id, held_id, asks[0].action == "link_yes")
             reply = await self._handed_on(self._service.on_link_answer(answer))
+            # Kept where it was asked, not in a notice that is gone at the next click: there may be a code in it.
+            told = Line(LineKind.SAID, view.place.channel, BOT, reply.sentence, only_for=view.member.user)
+            await self._surface.hear(told)
+            return ""
         else:
             reply = await self._handed_on(self._service.on_ask_again(AskAgain(view.member.account, press_id, held_id)))
         self._surface.hub.wake()
