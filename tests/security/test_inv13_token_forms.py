@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jwt.algorithms import RSAAlgorithm
 
 from bot.identity.id_token import IdTokenRefused, TokenReason, issuer_named_in, verify_id_token, verify_logout_token
 from tests.kit.id_tokens import ENTRA, KEYS, TID, refused, verify
@@ -97,7 +98,7 @@ async def test_one_changed_letter_anywhere_is_refused(at: int) -> None:
 
 SHORT = rsa.generate_private_key(65537, 1024)  # noqa: S505 that is what it is for
 P384 = ec.generate_private_key(ec.SECP384R1())
-PRIVATE = {"d": b64(b"1" * 32)}
+PRIVATE = {"d": b64(EC_KEY.private_numbers().private_value.to_bytes(32, "big"))}
 SYMMETRIC: dict[str, object] = {"kty": "oct", "kid": "rsa-1", "k": b64(PEM)}
 UNFIT: dict[str, list[dict[str, object]]] = {
     "for encryption": [rsa_jwk(RSA_KEY, "rsa-1", use="enc")],
@@ -105,7 +106,7 @@ UNFIT: dict[str, list[dict[str, object]]] = {
     "for signing alone": [rsa_jwk(RSA_KEY, "rsa-1", key_ops=["sign"])],
     "key_ops that is no list": [rsa_jwk(RSA_KEY, "rsa-1", key_ops="verify")],
     "a shared secret": [SYMMETRIC],
-    "a private key": [rsa_jwk(RSA_KEY, "rsa-1", **PRIVATE)],
+    "half a private key": [rsa_jwk(RSA_KEY, "rsa-1", **PRIVATE)],
     "of another kind": [ec_jwk(EC_KEY, "rsa-1")],
     "without its number": [{"kty": "RSA", "kid": "rsa-1"}],
     "a number that is none": [rsa_jwk(RSA_KEY, "rsa-1", n="!")],
@@ -124,6 +125,14 @@ async def test_a_short_key_and_a_curve_of_another_size_are_not_used() -> None:
     keys = Published({"keys": [rsa_jwk(SHORT, "rsa-1"), ec_jwk(P384, "ec-1")]})
     assert await refused(signed(header(), claims(), SHORT), keys=keys) is TokenReason.KEY_UNFIT
     assert await refused(signed(header(alg="ES256", kid="ec-1"), claims(), P384), keys=keys) is TokenReason.KEY_UNFIT
+
+
+async def test_a_key_whose_private_half_is_published_proves_nothing() -> None:
+    rsa_private = json.loads(RSAAlgorithm.to_jwk(RSA_KEY)) | {"kid": "rsa-1", "key_ops": ["sign", "verify"]}
+    keys = Published({"keys": [rsa_private, ec_jwk(EC_KEY, "ec-1", **PRIVATE)]})
+    assert await refused(GOOD, keys=keys) is TokenReason.KEY_UNFIT
+    by_ec = signed(header(alg="ES256", kid="ec-1"), claims())
+    assert await refused(by_ec, keys=keys) is TokenReason.KEY_UNFIT
 
 
 async def test_a_provider_that_cannot_be_asked_is_no_reason_to_believe() -> None:

@@ -69,7 +69,7 @@ class House:
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
     async with idp_server() as idp:
-        http, clock = IdpHttp(timeout_s=1), Clock()
+        http, clock = IdpHttp(), Clock()
         idp.says("/token", TOKENS)
         try:
             yield House(idp, OidcClient(http, Discovery(http, clock)), clock)
@@ -117,7 +117,9 @@ DOCUMENTS: dict[str, tuple[dict[str, object], str]] = {
     "another scheme": ({"authorization_endpoint": "javascript:alert(1)"}, "no usable authorization_endpoint"),
     "no host": ({"jwks_uri": "https:///jwks"}, "no usable jwks_uri"),
     "an address without end": ({"jwks_uri": "https://id.acme.example/" + "a" * 2000}, "no usable jwks_uri"),
-    "an address with a line end": ({"jwks_uri": "https://id.acme.example/\nX: y"}, "no usable jwks_uri"),
+    "an address with a line end": ({"jwks_uri": "https://id.acme.example/\nX"}, "no usable jwks_uri"),
+    "an address with a space": ({"jwks_uri": "https://id.acme.example/ X"}, "no usable jwks_uri"),
+    "a login in the address": ({"token_endpoint": "https://u:p@id.acme.example/t"}, "no usable token_endpoint"),
     "a fragment": ({"token_endpoint": "https://id.acme.example/t#x"}, "no usable token_endpoint"),
     "a port that is none": ({"token_endpoint": "https://id.acme.example:99999/t"}, "no usable token_endpoint"),
     "no endpoint": ({"token_endpoint": ...}, "no usable token_endpoint"),
@@ -310,7 +312,6 @@ ANSWERS: dict[str, tuple[Callable[[IdpServer], None], OidcFault, str]] = {
     "a page that says no": (lambda idp: idp.says("/token", b"oops", status=403), OidcFault.REFUSED, "said no"),
     "its own failure": (lambda idp: idp.says("/token", b"oops", status=502), OidcFault.UNREACHABLE, "said no"),
     "a list": (lambda idp: idp.says("/token", ["oops"]), OidcFault.UNREACHABLE, "JSON object"),
-    "silence": (lambda idp: idp.says("/token", TOKENS, hang_s=3), OidcFault.UNREACHABLE, "in time"),
     "somewhere else": (
         lambda idp: idp.says("/token", status=307, headers={"Location": "/elsewhere"}),
         OidcFault.UNREACHABLE,
@@ -340,6 +341,17 @@ async def test_whatever_the_provider_answers_people_get_a_sentence(house: House,
     assert refused.fault is fault
     assert sentence in str(refused)
     assert "/elsewhere" not in house.idp.asked
+
+
+async def test_a_provider_that_is_silent_is_given_up_with_a_sentence(house: House) -> None:
+    house.idp.says("/token", TOKENS, hang_s=60)
+    patient, http = IdpHttp(), IdpHttp(timeout_s=0.5)
+    client = OidcClient(http, Discovery(patient))
+    with pytest.raises(OidcError, match="in time. Nothing was done. Try again in a few minutes") as silent:
+        await client.refresh(house.issuer, "rt-0")
+    assert silent.value.fault is OidcFault.UNREACHABLE
+    await http.close()
+    await patient.close()
 
 
 async def test_a_refresh_token_brings_new_ones(house: House) -> None:
