@@ -148,23 +148,25 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
 
 
 async def channel_facts(settings: Settings, destinations: tuple[str, ...]) -> tuple[Channel, ...]:
-    """What Slack says of the channels to which cards are posted."""
-    from bot.slack.surface import SlackSurface
-
+    """What Slack says of the channels to which cards are posted, in every workspace the bot is in."""
     if settings.slack is None:
         return ()
-    with _core(settings) as core:
-        surface = SlackSurface(settings.slack.bot_token.reveal(), book=core.book, api_url=settings.slack.api_url)
+    with _sentences(), _core(settings) as core:
+        surface, _ = service.slack_of(core, settings.slack)
+        try:
+            teams = await surface.workspaces.teams()
+        except SurfaceError as error:
+            return tuple(Channel(destination, problem=str(error)) for destination in destinations)
         found: list[Channel] = []
-        for destination in destinations:
-            try:
-                team = (await surface.workspace()).team
-                facts = await surface.channel_facts(destination)
-            except SurfaceError as error:
-                found.append(Channel(destination, problem=str(error)))
-                continue
-            members = tuple(ChatUser(surface.name, team, user) for user in facts.members)
-            found.append(Channel(destination, not facts.is_private, facts.is_shared, members))
+        for team in teams:
+            for destination in destinations:
+                try:
+                    facts = await surface.channel_facts(destination, team)
+                except SurfaceError as error:
+                    found.append(Channel(destination, problem=str(error)))
+                    continue
+                members = tuple(ChatUser(surface.name, team, user) for user in facts.members)
+                found.append(Channel(destination, not facts.is_private, facts.is_shared, members))
         return tuple(found)
 
 

@@ -88,7 +88,7 @@ def rewrap(
     with answering(as_json) as shell:
         settings = settings_of(demo)
         keys = open_or_make(settings.keys_dir, file)
-        path = file or settings.keys_dir / GRANTS
+        path = file or settings.grants_key or settings.keys_dir / GRANTS
         if new:
             add_key(path)
         with _log(settings) as writer:

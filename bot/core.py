@@ -30,6 +30,7 @@ from bot.agent.spans import NoTrace
 from bot.durable import Durable
 from bot.identity.book import DirectoryBook
 from bot.identity.directory import DirectoryError, DirectoryFile, OnReload
+from bot.identity.elsewhere import Elsewhere, elsewhere
 from bot.identity.freshness import stale
 from bot.identity.keyring import KeyRing
 from bot.identity.leavers import Leavers
@@ -89,6 +90,8 @@ class Core:
     tokens: CallTokens = field(repr=False)
     people: DirectoryPeople
     gateway: Gateway
+    elsewhere: Elsewhere | None
+    """Where APIs are called in people's own name."""
     tracing: NoTrace | providers.Observing
 
     @property
@@ -160,6 +163,16 @@ def open_core(settings: Settings, tenants: Tenants | None = None) -> Core:
     people = DirectoryPeople(directory, policy.of, settings.person_key)
     observer = providers.tracing(settings)
     tools = catalog(providers.tool_settings(settings), business)
+    away = elsewhere(
+        tenants,
+        tokens,
+        writer,
+        audit,
+        settings.keys_dir,
+        utc_now,
+        key_file=settings.grants_key,
+        base_url=settings.base_url,
+    )
     gateway = Gateway(
         Door(
             writer=writer,
@@ -174,6 +187,7 @@ def open_core(settings: Settings, tenants: Tenants | None = None) -> Core:
             mac=keys.mac,
             clock=utc_now,
             executor=replica,
+            user_tokens=None if away is None else away.users,
         )
     )
     core = Core(
@@ -192,6 +206,7 @@ def open_core(settings: Settings, tenants: Tenants | None = None) -> Core:
         tokens=tokens,
         people=people,
         gateway=gateway,
+        elsewhere=away,
         tracing=observer,
     )
     reloads.core = core
@@ -239,6 +254,8 @@ async def running(
             timer.cancel()
         await asyncio.gather(*timers, return_exceptions=True)
         await core.durable.stop()
+        if core.elsewhere is not None:
+            await core.elsewhere.close()
         await core.note(Kind.SERVICE_STOPPED, "stopped")
         await _checkpoint(core, checkpoints)
 

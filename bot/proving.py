@@ -13,7 +13,6 @@ from starlette.routing import BaseRoute
 
 from bot.core import Core, utc_now
 from bot.identity.discovery import Discovery
-from bot.identity.grants import Grants
 from bot.identity.idp_http import IdpHttp
 from bot.identity.issuers import Issuer
 from bot.identity.jwks import KeySource
@@ -70,7 +69,6 @@ def pages_of(
     *,
     name_of: NameOf = nameless,
     slack: Issuer | None = None,
-    grants: Grants | None = None,
 ) -> IdentityPages:
     """`surfaces` may be filled later: a chat is looked up when somebody there has to be told something.
 
@@ -89,7 +87,7 @@ def pages_of(
         leavers=core.leavers,
         clock=utc_now,
         slack=slack,
-        grants=grants,
+        grants=None if core.elsewhere is None else core.elsewhere.grants,
     )
 
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING
 
 import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
@@ -18,15 +19,21 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from audit.faults import StoreUnavailable
-from bot.core import Core, Running, running
+from bot.core import Core, Running, running, utc_now
 from bot.identity.issuers import slack_issuer
+from bot.identity.sealing import Sealer, open_or_make
 from bot.messages import SurfaceName
 from bot.parts import Parts
 from bot.ports import ChatSurface, SurfaceError
 from bot.proving import Provider, complete, machine_routes, pages_of, provider
 from bot.settings import Settings, Slack
+from bot.web.guard import slip
 from bot.web.identity_pages import IdentityPages
 from bot.web.serving import OrderlyServer
+
+if TYPE_CHECKING:
+    from bot.slack.installs import Installs
+    from bot.slack.surface import SlackSurface
 
 log = logging.getLogger("countersign.service")
 
@@ -38,9 +45,9 @@ class NothingToServe(Exception):
 async def serve(core: Core, slack: Slack) -> None:
     """Serve until SIGINT or SIGTERM; returns once what ran has ended and the last checkpoint is written."""
     from bot.slack.events import SlackEvents
-    from bot.slack.surface import SlackSurface
+    from bot.slack.install import install_routes
 
-    surface = SlackSurface(slack.bot_token.reveal() if slack.bot_token else "", book=core.book, api_url=slack.api_url)
+    surface, installs = slack_of(core, slack)
     chats: dict[SurfaceName, ChatSurface] = {surface.name: surface}
     async with provider() as idp, _running(core, chats, _pages(core, idp, slack, chats)) as (service, pages):
         events = SlackEvents(
@@ -52,6 +59,8 @@ async def serve(core: Core, slack: Slack) -> None:
         if slack.app_token is not None:
             await events.connect()
         mounted = [] if pages is None else pages.routes
+        if installs is not None:
+            mounted = [*mounted, *install_routes(installs, slip)]
         web = Starlette(
             routes=[*events.routes(), *machine_routes(core, core.settings.base_url), *mounted, *_probes(service)]
         )
@@ -64,6 +73,8 @@ async def serve(core: Core, slack: Slack) -> None:
             await server.serve()
         finally:
             await events.close()
+            if installs is not None:
+                await installs.close()
 
 
 def _pages(core: Core, idp: Provider, slack: Slack, chats: Mapping[SurfaceName, ChatSurface]) -> IdentityPages | None:
@@ -81,6 +92,39 @@ def _pages(core: Core, idp: Provider, slack: Slack, chats: Mapping[SurfaceName, 
         else None
     )
     return pages_of(core, idp, base_url, chats, slack=by_slack)
+
+
+def slack_of(core: Core, slack: Slack) -> tuple[SlackSurface, Installs | None]:
+    """Slack as a chat, and where the app was installed (None: one bot token serves one workspace).
+
+    Raises:
+        NothingToServe: what it needs is not set.
+    """
+    from bot.slack.surface import SlackSurface
+
+    installs = _installs(core, slack)
+    where = installs or (slack.bot_token.reveal() if slack.bot_token else "")
+    return SlackSurface(where, book=core.book, api_url=slack.api_url), installs
+
+
+def _installs(core: Core, slack: Slack) -> Installs | None:
+    """The workspaces the app was installed in; None: one bot token serves one."""
+    from bot.slack.installs import App, Installs
+    from bot.slack.ledger import Ledger
+    from bot.slack.vault import Vault
+
+    base_url = core.settings.base_url
+    if slack.bot_token is not None or slack.client_id is None or slack.client_secret is None:
+        return None
+    if base_url is None:
+        raise NothingToServe(
+            "Slack sends browsers back to this service when it is installed, so it has to know its address. "
+            "Set COUNTERSIGN_BASE_URL."
+        )
+    vault = Vault(Sealer(open_or_make(core.settings.keys_dir, core.settings.grants_key)), slack.client_id)
+    ledger = Ledger(slack.client_id, writer=core.writer, audit=core.audit, vault=vault, clock=utc_now)
+    app = App(slack.client_id, slack.client_secret.reveal(), base_url, slack.api_url)
+    return Installs(app, ledger, core.book)
 
 
 def _slack_site(slack: Slack) -> str:

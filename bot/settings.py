@@ -88,6 +88,7 @@ NAMES: tuple[Name, ...] = (
     ),
     Name("COUNTERSIGN_DATA_DIR", "Where keys and checkpoints are kept (./.countersign)", "data_dir"),
     Name("COUNTERSIGN_KEYS_DIR", "The keys, where they are mounted (keys in the data directory)", "keys_dir"),
+    Name("COUNTERSIGN_GRANTS_KEY_FILE", "The keys that seal people's sign-ins (grants.key in the keys' directory)"),
     Name("COUNTERSIGN_POLICY_DIR", "The policy files (the defaults that came with Countersign)", "policy_dir"),
     Name("COUNTERSIGN_TENANTS", "The organisations, their chats and identity providers (./tenants.yaml)", "tenants"),
     Name("COUNTERSIGN_PERSON_KEY", "What tells two people apart: subject or employee_number (subject)", "person_key"),
@@ -160,6 +161,7 @@ class Settings:
     business_url: str = field(repr=False)
     data_dir: Path
     keys_dir: Path
+    grants_key: Path | None
     policy_dir: Path
     tenants: Path
     directory: Path | None
@@ -225,6 +227,7 @@ def look(environ: Mapping[str, str], *, file_here: bool = True) -> tuple[Setting
         business_url=_database(source, "COUNTERSIGN_BUSINESS_URL", data_dir / "business.sqlite"),
         data_dir=data_dir,
         keys_dir=source.path("COUNTERSIGN_KEYS_DIR", data_dir / "keys").absolute(),
+        grants_key=Path(named).absolute() if (named := source.text("COUNTERSIGN_GRANTS_KEY_FILE")) else None,
         policy_dir=source.path("COUNTERSIGN_POLICY_DIR", default_policy_dir()).absolute(),
         tenants=source.path("COUNTERSIGN_TENANTS", Path("tenants.yaml")).absolute(),
         directory=None,

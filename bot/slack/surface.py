@@ -223,7 +223,7 @@ class SlackSurface:
         told = at(await own.calls.call("conversations.info", {"channel": channel}, patience_s=_PATIENCE_S), "channel")
         members: list[str] = []
         async for page in _pages(own.calls, "conversations.members", {"channel": channel}):
-            members += [str(member) for member in list_at(page, "members")]
+            members += [str(member) for member in list_at(page, "members") if member != own.bot_user]
         return ChannelFacts(channel, flag_at(told, "is_private"), _room_of(told) is Room.SHARED, tuple(members))
 
     async def _channel(self, team: str, calls: Calls, destination: str) -> str:

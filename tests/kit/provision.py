@@ -131,7 +131,9 @@ class Idp:
                 body = {"schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"], "displayName": name}
                 self.ids[f"group:{name}"] = self.ask("POST", "/Groups", body)["id"]
         who = [{"value": self.user(sub)}]
-        for one in self.ask("GET", "/Groups").get("Resources", ()):
+        there = self.ask("GET", "/Groups").get("Resources", ())
+        # In first, out after: in between they would be in no group that has a role, which is leaving.
+        for one in sorted(there, key=lambda one: one["displayName"] not in groups):
             op = "add" if one["displayName"] in groups else "remove"
             self.patch(f"/Groups/{one['id']}", {"op": op, "path": "members", "value": who})
 
