@@ -6,14 +6,17 @@ Every failure comes out as `SurfaceError` with a sentence for people; nothing of
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import logging
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import aiohttp
 from slack_sdk.errors import SlackApiError
 from slack_sdk.http_retry.builtin_async_handlers import AsyncConnectionErrorRetryHandler
 from slack_sdk.web.async_client import AsyncWebClient
+from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
 from bot.ports import SurfaceError
 from bot.slack.payload import Body
@@ -94,13 +97,25 @@ class Refused(SurfaceError):
 
 def web_client(token: str | None, api_url: str | None, *, timeout_s: int = 10) -> AsyncWebClient:
     """A client that sends a request again only where the connection was refused, so never one that may have arrived."""
-    return AsyncWebClient(
+    return _Client(
         token=token,
         base_url=(api_url or DEFAULT_API_URL).rstrip("/") + "/",
         timeout=timeout_s,
         retry_handlers=[AsyncConnectionErrorRetryHandler(1, error_types=[aiohttp.ClientConnectorError])],
         logger=SDK_LOG,
     )
+
+
+class _Client(AsyncWebClient):
+    """The SDK's client, which names itself to ``oauth.v2.access`` in a way that the next aiohttp drops."""
+
+    async def api_call(self, api_method: str, **more: Any) -> AsyncSlackResponse:
+        auth = more.get("auth")
+        if isinstance(auth, dict):
+            named = f"{auth['client_id']}:{auth['client_secret']}".encode()
+            headers = {**(more.get("headers") or {}), "Authorization": "Basic " + base64.b64encode(named).decode()}
+            more = {**more, "auth": None, "headers": headers}
+        return await super().api_call(api_method, **more)
 
 
 class Calls:

@@ -47,8 +47,8 @@ def installed_team(body: Body) -> str | None:
     """The team a delivery is for; None where it names none, two that differ, or an installation for a whole
     organisation, which is not served."""
     entries = list_at(body, "authorizations")
-    if flag_at(body, "is_enterprise_install") or any(flag_at(entry, "is_enterprise_install") for entry in entries):
-        return None
+    if any(at(one, "is_enterprise_install") not in (None, False, "false") for one in (body, *entries)):
+        return None  # (commands spell it as text)
     named = {text_at(body, "team_id"), text_at(body, "team", "id"), text_at(body, "view", "app_installed_team_id")}
     authorized = {text_at(entry, "team_id") for entry in entries} - {""}
     grid = {text_at(entry, "enterprise_id") for entry in entries} - {""}
@@ -64,8 +64,9 @@ def enterprise_of(body: Body) -> str | None:
     entries = list_at(body, "authorizations")
     if entries:
         return text_at(entries[0], "enterprise_id")
-    said = text_at(body, "enterprise", "id") or text_at(body, "team", "enterprise_id")
-    return said or None
+    if text_at(body, "command"):
+        return text_at(body, "enterprise_id")
+    return text_at(body, "enterprise", "id") or text_at(body, "team", "enterprise_id") or None
 
 
 def incoming(body: Body, here: Here) -> Incoming | None:

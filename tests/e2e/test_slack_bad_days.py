@@ -191,7 +191,7 @@ async def test_a_card_with_many_calls_is_updated_on_all_its_sheets(house: House)
 
 async def test_a_card_that_was_deleted(house: House) -> None:
     posted = await house.surface.post(TEAM, "#finance-approvals", a_card())
-    await house.surface.calls.call("chat.delete", {"channel": posted.channel, "ts": posted.message_id})
+    await (await house.surface.workspace()).calls.call("chat.delete", {"channel": posted.channel, "ts": posted.message_id})
     with pytest.raises(SurfaceError) as caught:
         await house.surface.update(posted, a_card())
     assert caught.value.gone
@@ -330,9 +330,9 @@ async def test_outsiders_are_taken_to_be_there_when_slack_does_not_say(house: Ho
         Fault({"ok": True, "channel": {"id": "C01GEN", "is_ext_shared": True}}),
         refused("internal_error"),
     ]
-    assert await house.surface.room("C01GEN") is Room.SHARED
-    assert await house.surface.room("G01FIN") is Room.SHARED
-    assert await house.surface.room("G01FIN") is Room.CHANNEL
+    assert await house.surface.room(await house.surface.workspace(), "C01GEN") is Room.SHARED
+    assert await house.surface.room(await house.surface.workspace(), "G01FIN") is Room.SHARED
+    assert await house.surface.room(await house.surface.workspace(), "G01FIN") is Room.CHANNEL
 
 
 async def test_a_card_of_another_workspace_is_not_touched(house: House) -> None:

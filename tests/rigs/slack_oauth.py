@@ -7,6 +7,7 @@ workspace whose token it carries, so that a token used for another workspace sho
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import itertools
 from collections.abc import AsyncIterator
@@ -83,10 +84,8 @@ class SlackOAuth:
         if self.down:
             return web.Response(status=500, text="upstream is away")
         if method == "oauth.v2.access":
-            basic = aiohttp.BasicAuth.decode(request.headers["Authorization"]) if _basic(request) else None
-            given = (basic.login, basic.password) if basic else (args.get("client_id"), args.get("client_secret"))
             self.calls.append((method, "", args))
-            return web.json_response(self._access(args, given))
+            return web.json_response(self._access(args, _credentials(request, args)))
         bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
         team = next((team for team in self.teams.values() if bearer in team.tokens), None)
         self.calls.append((method, team.team if team else "", args))
@@ -150,5 +149,10 @@ class SlackOAuth:
             return dict(await told.json())
 
 
-def _basic(request: web.Request) -> bool:
-    return request.headers.get("Authorization", "").startswith("Basic ")
+def _credentials(request: web.Request, args: dict[str, Any]) -> tuple[Any, Any]:
+    """The app's id and secret, however they were sent."""
+    kind, _, sent = request.headers.get("Authorization", "").partition(" ")
+    if kind != "Basic":
+        return args.get("client_id"), args.get("client_secret")
+    login, _, password = base64.b64decode(sent).decode().partition(":")
+    return login, password
