@@ -67,11 +67,21 @@ class _Count:
 
 
 @dataclass(frozen=True, slots=True)
+class _Asked:
+    """A live request, its votes, and whether anything presupposes it: read for all of a person's at once."""
+
+    row: HeldCall
+    cast: list[Vote]
+    announced: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Leaver:
-    """One person as this transaction finds them. `now` None: gone, or taken to be."""
+    """One person as this transaction finds them. `now` None: gone, or taken to be. `gone`: the directory says so."""
 
     subject: Subject
     now: Principal | None
+    gone: bool
     cause: str
 
     @property
@@ -110,23 +120,37 @@ def reconsider(
     _lock(conn, tenant, [held_id for who in people for held_id in _ids(conn, tenant, who)])
     work = Ledger(conn, door, now)
     for subject in people:
-        current = None if force else door.people.current(conn, tenant, subject)
-        _reconsider(work, tenant, _Leaver(subject, current, cause))
+        current = door.people.current(conn, tenant, subject)
+        _reconsider(work, tenant, _Leaver(subject, None if force else current, current is None, cause))
     return work.events
 
 
 def _reconsider(work: Ledger, tenant: TenantId, leaver: _Leaver) -> None:
     count = _Count()
-    for row in _asked(work.conn, tenant, leaver.subject):
-        reason = _may_not_ask(work.door, row, leaver)
+    for asked in _asked(work.conn, tenant, leaver.subject):
+        reason = _may_not_ask(work.door, asked.row, leaver)
         if reason is not None:
-            settling.end(work, row, ApprovalStatus.VOIDED, reason, detail={"cause": leaver.cause})
+            _void(work, asked, reason, leaver)
             count.voided += 1
     for row, vote in _voted(work.conn, tenant, leaver.subject):
         if leaver.now is None or not _may_approve(row, leaver.now):
             _take_back(work, row, vote, leaver, count)
     if leaver.now is None:
         _note(work, tenant, leaver, count)
+
+
+def _void(work: Ledger, asked: _Asked, reason: str, leaver: _Leaver) -> None:
+    settling.end(
+        work,
+        asked.row,
+        ApprovalStatus.VOIDED,
+        reason,
+        detail={"cause": leaver.cause},
+        # Whoever is gone hears nothing more; the cards tell the others.
+        resume=not leaver.gone,
+        cast=asked.cast,
+        announced=asked.announced,
+    )
 
 
 def _may_not_ask(door: Door, row: HeldCall, leaver: _Leaver) -> str | None:
@@ -216,14 +240,31 @@ def _lock(conn: Connection, tenant: TenantId, held_ids: Iterable[str]) -> None:
             conn.execute(sa.select(HELD.c.held_id).where(*where).order_by(HELD.c.held_id).with_for_update()).all()
 
 
-def _asked(conn: Connection, tenant: TenantId, subject: Subject) -> Iterator[HeldCall]:
-    """The live requests of `subject`, the latest first, so that what announces another one ends with its own reason."""
-    query = sa.select(HELD.c.held_id).where(HELD.c.tenant == tenant, *_mine(subject), *_LIVE)
+def _asked(conn: Connection, tenant: TenantId, subject: Subject) -> Iterator[_Asked]:
+    """The live requests of `subject`: what announces another one first, so that it ends with its own reason."""
+    mine = (HELD.c.tenant == tenant, *_mine(subject), *_LIVE)
     announces = sa.exists().where(NEEDS.c.tenant == tenant, NEEDS.c.held_id == HELD.c.held_id)
-    for held_id in conn.execute(query.order_by(sa.case((announces, 0), else_=1), HELD.c.held_id)).scalars().all():
-        row = _live(conn, tenant, held_id)  # one that ended before may have taken it along
+    announced = sa.exists().where(NEEDS.c.tenant == tenant, NEEDS.c.on_held_id == HELD.c.held_id)
+    query = sa.select(HELD, announces.label("announces"), announced.label("announced")).where(*mine)
+    found = [dict(row) for row in conn.execute(query).mappings()]
+    cast = _cast(conn, tenant, [row["held_id"] for row in found])
+    for values in sorted(found, key=lambda row: (not row["announces"], row["held_id"])):
+        follows, followed = values.pop("announces"), values.pop("announced")
+        # What announces may have ended with what it announced, a moment ago; nothing else takes another one along.
+        row = _live(conn, tenant, values["held_id"]) if follows else HeldCall(**values)
         if row is not None:
-            yield row
+            votes = [vote for vote in cast.get(row.held_id, ()) if vote.revision == row.revision]
+            yield _Asked(row, sorted(votes, key=lambda vote: (vote.at, vote.sub)), followed)
+
+
+def _cast(conn: Connection, tenant: TenantId, held_ids: list[str]) -> dict[str, list[Vote]]:
+    """The votes on these calls that were not taken back, whatever their revision."""
+    found: dict[str, list[Vote]] = {}
+    for some in _chunks(held_ids):
+        query = sa.select(VOTE).where(VOTE.c.tenant == tenant, VOTE.c.held_id.in_(some), VOTE.c.void.is_(False))
+        for vote in conn.execute(query).mappings():
+            found.setdefault(vote["held_id"], []).append(Vote(**vote))
+    return found
 
 
 def _voted(conn: Connection, tenant: TenantId, subject: Subject) -> Iterator[tuple[HeldCall, Vote]]:

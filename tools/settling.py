@@ -124,10 +124,15 @@ def end(
     by: str | None = None,
     resume: bool = True,
     detail: Mapping[str, Json] | None = None,
+    cast: list[Vote] | None = None,
+    announced: bool = True,
 ) -> None:
-    """The call will never run: rejected, withdrawn, expired or voided. What presupposes it is voided too."""
+    """The call will never run: rejected, withdrawn, expired or voided. What presupposes it is voided too.
+
+    `cast`, `announced`: its votes, and whether anything may presuppose it, where the caller ends many and has looked.
+    """
     name = actor.display_name if actor is not None else by
-    cast = approvals.votes(work.conn, row)
+    cast = approvals.votes(work.conn, row) if cast is None else cast
     work.change(
         row,
         status=status.value,
@@ -146,7 +151,8 @@ def end(
     work.redraw(row)
     if resume:
         work.tell_outcome(row)
-    void_dependents(work, row, ENDED_BADLY[status])
+    if announced:
+        void_dependents(work, row, ENDED_BADLY[status])
 
 
 def void_dependents(work: Ledger, row: HeldCall, how: str) -> None:

@@ -88,6 +88,7 @@ async def test_a_leaver_s_pending_request_is_voided_with_a_sentence(staff: Staff
     assert now.status is ApprovalStatus.VOIDED
     assert now.reason == ("Dana Reyes is no longer active in the directory, so this was cancelled. Nothing was done.")
     assert [(one.kind, one.held_id) for one in house.queue.notices] == [(NoticeKind.CARD_CHANGED, view.held_id)]
+    assert house.queue.outcomes == [], "nothing is said to somebody who is gone"
     assert (await house.now(other.held_id)).status is ApprovalStatus.PENDING
     assert (await house.press("ann", view)).result is PressResult.LATE
     assert ("approval.voided", "voided") in causes(house)
@@ -133,6 +134,7 @@ async def test_who_lost_the_group_may_no_longer_have_waiting_what_needed_it(staf
         now = await house.now(view.held_id)
         assert now.status is ApprovalStatus.VOIDED
         assert now.reason == "Dana Reyes may no longer ask for this, so it was cancelled. Nothing was done."
+    assert {held_id for _, held_id in house.queue.outcomes} == {pending.held_id, queued.held_id}, "they are still here"
     assert staff.has("dana") == (2, 1, 1), "they are still somebody here"
     await house.settle()
     assert house.refunds() == []
