@@ -23,6 +23,7 @@ from bot.identity.scim_directory import ScimDirectory
 from bot.identity.sealing import Sealer, open_or_make
 from bot.identity.telling import Telling
 from bot.identity.tenants import Tenants
+from bot.web import oidc_leg
 from bot.web.browser import static_mount
 from bot.web.identity_pages import identity_pages
 from policy.model import Subject, ToolName
@@ -94,6 +95,7 @@ async def kept(folder: Path, idps: Providers, subject: SubjectToken | None) -> A
             clock=clock,
             grants=grants,
         )
+        assert isinstance(house.app, Starlette)
         probe = [route for route in house.app.routes if getattr(route, "path", "") in ("/mine", "/")]
         house.pages, house.app = pages, Starlette(routes=[*pages.routes, *probe, static_mount()])
         try:
@@ -136,8 +138,10 @@ async def test_signing_in_again_revives_what_ended(tmp_path: Path, idps: Provide
 
 @pytest.mark.parametrize("subject", [None, SubjectToken.OWN])
 async def test_where_nobody_needs_it_nothing_is_kept(
-    tmp_path: Path, idps: Providers, subject: SubjectToken | None
+    tmp_path: Path, idps: Providers, subject: SubjectToken | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Not even where the provider gives a refresh token unasked, as Okta and Entra ID do once it is in the scopes."""
+    monkeypatch.setattr(oidc_leg, "_prompt", lambda *_, **__: "consent")
     async with kept(tmp_path, idps, subject) as at:
         assert await at.sign_in() == "/mine"
         assert await at.rows() == []

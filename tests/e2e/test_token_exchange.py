@@ -281,6 +281,9 @@ async def test_somebody_elses_sign_in_under_ones_own_name(local: Downstreams, su
     with pytest.raises(ActionError, match="somebody else's") as refused:
         await local.bearer("dana")
     assert refused.value.certainty is Certainty.NOT_DONE
+    # An ID token says whose it is before anybody is asked; an access token is the server's alone to read.
+    rows = [] if subject is SubjectToken.ID_TOKEN else [("subject",)]
+    assert local.house.audit("status", where="kind='grant.exchanged'") == rows
 
 
 async def test_who_another_provider_knows(local: Downstreams) -> None:
