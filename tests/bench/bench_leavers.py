@@ -60,7 +60,7 @@ LEAVERS = 100
 VOTES = 2
 CROWD = 1_000
 """Requests of one person alone, for the second figure."""
-CROWDED = 10
+CROWDED = 3
 EVERY_S = 0.05
 BATCH = 500
 
