@@ -13,6 +13,9 @@ from typing import NoReturn, TypeAlias
 
 JsonObject: TypeAlias = Mapping[str, object]
 
+MAX_DEPTH = 32
+"""Boxes in boxes: whoever walks a token later does so without running out of stack."""
+
 
 class JoseFault(StrEnum):
     """What keeps a text from being a token. Closed."""
@@ -67,6 +70,8 @@ def json_object(raw: bytes) -> JsonObject:
         raise JoseRefused(JoseFault.NOT_JSON, "The token does not hold JSON.") from error
     if not isinstance(value, dict):
         raise JoseRefused(JoseFault.NOT_JSON, "The token does not hold an object.")
+    if _deeper(value, MAX_DEPTH):
+        raise JoseRefused(JoseFault.NOT_JSON, "The token is nested deeper than any token.")
     return value
 
 
@@ -95,6 +100,16 @@ def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(found) != len(pairs):
         raise JoseRefused(JoseFault.SAID_TWICE, "The token says something twice.")
     return found
+
+
+def _deeper(value: object, levels: int) -> bool:
+    layer = [value]
+    for _ in range(levels + 1):
+        inner = [box.values() if isinstance(box, dict) else box for box in layer if isinstance(box, dict | list)]
+        layer = [one for box in inner for one in box]
+        if not layer:
+            return False
+    return True
 
 
 def _no_number(word: str) -> NoReturn:

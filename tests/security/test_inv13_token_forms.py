@@ -51,6 +51,11 @@ def twice(first: str, second: str) -> str:
     return good[:-1] + f', "{first}": "{second}"}}'
 
 
+def deep(levels: int, opens: str = "[", closes: str = "]") -> str:
+    """Good claims, and one that holds `levels` of boxes in boxes."""
+    return json.dumps(claims(x="box")).replace('"box"', f"{opens * levels}1{closes * levels}")
+
+
 FORMS: dict[str, tuple[str | Callable[[], str], TokenReason]] = {
     "nothing": ("", TokenReason.NOT_A_TOKEN),
     "one part": (HEAD, TokenReason.NOT_A_TOKEN),
@@ -69,6 +74,8 @@ FORMS: dict[str, tuple[str | Callable[[], str], TokenReason]] = {
     "claims of another encoding": (f"{HEAD}.{b64(json.dumps(claims()).encode('utf-16'))}.{SIGN}", TokenReason.NOT_JSON),
     "no bytes": ("..", TokenReason.NOT_JSON),
     "deeper than any reader": (f"{HEAD}.{b64(b'[' * 9000)}.{SIGN}", TokenReason.NOT_JSON),
+    "deeper than any claim": (lambda: signed(header(), deep(900)), TokenReason.NOT_JSON),
+    "deeper than any claim, in keys": (lambda: signed(header(), deep(33, '{"a":', "}")), TokenReason.NOT_JSON),
     "a number that is none": (lambda: signed(header(), '{"exp": NaN}'), TokenReason.NOT_JSON),
     "a number beyond numbers": (lambda: signed(header(), '{"exp": Infinity}'), TokenReason.NOT_JSON),
     "half a letter": (lambda: signed(header(), '{"sub": "\\ud800"}'), TokenReason.NOT_JSON),
@@ -86,6 +93,11 @@ FORMS: dict[str, tuple[str | Callable[[], str], TokenReason]] = {
 async def test_what_is_no_proper_token_is_refused_by_its_own_word(name: str) -> None:
     made, reason = FORMS[name]
     assert await refused(made if isinstance(made, str) else made()) is reason
+
+
+async def test_claims_within_claims_are_fine() -> None:
+    """Else the refusals above might be for the wrong reason."""
+    assert (await verify(signed(header(), deep(20)))).subject == "00u-dana"
 
 
 @pytest.mark.parametrize("at", range(0, len(GOOD), 11))
