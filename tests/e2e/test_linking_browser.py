@@ -12,7 +12,8 @@ from axe_playwright_python.async_playwright import Axe  # type: ignore[import-un
 from playwright.async_api import Page, async_playwright, expect
 
 from bot.web.serving import bind_loopback, hosts_of
-from tests.kit.link_house import DANA_DEMO, LinkHouse, database_of, link_house, providers, served
+from tests.kit.link_browser import served
+from tests.kit.link_house import DANA_DEMO, LinkHouse, database_of, link_house, providers
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync"]
@@ -35,7 +36,7 @@ async def opened(folder: Path, *, scheme: str = "light", width: int = 1200) -> A
     with providers(backchannel=f"{base}/signin/backchannel") as idps:
         async with (
             link_house(database_of(folder), idps, base_url=base) as house,
-            served(house, sock),
+            served(house.app, sock),
             async_playwright() as playwright,
         ):
             chromium = await playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)

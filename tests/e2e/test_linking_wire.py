@@ -23,19 +23,17 @@ from bot.identity.issuers import Issuer, Preset
 from bot.identity.tables import ScimResource, table
 from bot.identity.tenants import Tenants
 from bot.web.serving import bind_loopback, hosts_of
+from tests.kit.link_browser import Browser, served, text_of
 from tests.kit.link_house import (
     ACME,
     DANA_DEMO,
-    Browser,
     LinkHouse,
     Providers,
     database_of,
     link_house,
     person,
     providers,
-    served,
     tenants_of,
-    text_of,
 )
 from tests.rigs.canaille_rig import Canaille, LoginRefused, canaille
 from tools.credentials import Secret
@@ -58,7 +56,7 @@ async def acme(tmp_path: Path) -> AsyncIterator[tuple[LinkHouse, Canaille]]:
         tenants = _tenants(issuer)
         async with link_house(database_of(tmp_path), nobody, base_url=base, tenants=tenants) as house:
             await house.write(lambda conn: _provision(conn, idp))
-            async with served(house, sock):
+            async with served(house.app, sock):
                 yield house, idp
     finally:
         await asyncio.to_thread(starting.__exit__, None, None, None)
@@ -158,7 +156,7 @@ async def test_the_provider_signs_somebody_out_here_too(tmp_path: Path) -> None:
         async with link_house(database_of(tmp_path), idps, base_url=base) as house:
             heard = Heard(house.app)
             house.app = heard
-            async with served(house, sock):
+            async with served(house.app, sock):
                 dana, elsewhere, ann = (house.browser(wire=True) for _ in range(3))
                 for browser, sub in ((dana, "sub-dana"), (elsewhere, "sub-dana"), (ann, "sub-ann")):
                     page = await browser.press(await browser.open("/signin?tenant=acme"))

@@ -7,18 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from bot.messages import ChatUser
-from tests.kit.link_house import (
-    ACME,
-    ANN,
-    DANA,
-    DANA_DEMO,
-    DEMO,
-    LinkHouse,
-    Providers,
-    link_house,
-    providers,
-    text_of,
-)
+from tests.kit.link_browser import text_of
+from tests.kit.link_house import ACME, ANN, DANA, DANA_DEMO, DEMO, LinkHouse, Providers, link_house, providers
 
 ANN_DEMO = ChatUser(DEMO, "acme-floor", "ann")
 

@@ -18,6 +18,7 @@ from bot.identity.tables import ScimResource, table
 from bot.identity.tenants import Team, Tenants
 from bot.messages import ChatUser
 from policy.model import Principal, RoleName, Subject
+from tests.kit.link_browser import text_of
 from tests.kit.link_house import (
     ACME,
     DANA,
@@ -32,7 +33,6 @@ from tests.kit.link_house import (
     person,
     providers,
     tenants_of,
-    text_of,
 )
 
 GLOBEX_DANA = ChatUser(DEMO, "globex-floor", "dana")
