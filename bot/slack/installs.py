@@ -102,27 +102,30 @@ class Installs:
         """Forgets the installation, once Slack confirms that its token is dead: such news can come late, after the
         app was installed anew, or be of another token. Links stay: they hold again once the app is back.
         """
-        opened = await self.ledger.opened(team)
+        while (opened := await self.ledger.opened(team)) is not None:
+            self.drop(team)
+            if await self._lives(opened.bot):
+                return
+            # Not so where the token was renewed in the meantime: then once more.
+            if await self.ledger.forget(team, opened.kept, how, self.book.tenant_of(SLACK, team)):
+                log.warning(
+                    "The app is not in the Slack workspace %s any more (%s). Nobody is served there, what waits goes "
+                    "on waiting, links stay. It is installed anew at %s",
+                    team,
+                    how,
+                    self.app.install_url,
+                )
         self.drop(team)
-        if opened is None:
-            return
+
+    async def _lives(self, bot: Bot) -> bool:
+        """Whether Slack takes the token. Raises where it does not say."""
         try:
-            client = web_client(opened.bot.bot_token, self.app.api_url, timeout_s=self._timeout_s)
-            await Calls(client).call("auth.test", {})
+            await Calls(web_client(bot.bot_token, self.app.api_url, timeout_s=self._timeout_s)).call("auth.test", {})
         except Refused as refused:
             if refused.code not in SPOILED:
                 raise
-        else:
-            return
-        if await self.ledger.forget(team, opened.kept, how, self.book.tenant_of(SLACK, team)):
-            log.warning(
-                "The app is not in the Slack workspace %s any more (%s). Nobody is served there, what waits goes on "
-                "waiting, links stay. It is installed anew at %s",
-                team,
-                how,
-                self.app.install_url,
-            )
-        self.drop(team)
+            return False
+        return True
 
     async def close(self) -> None:
         """A renewed token that is not stored yet would be lost with this process: it gets a last chance."""
@@ -185,8 +188,8 @@ class Installs:
     async def _renew(self, team: str, opened: Opened) -> None:
         """One replica asks Slack; the others find the new token where it stores it."""
         try:
-            if not await self.ledger.lease(opened.kept, self._replica, _LEASE_S):
-                await self._wait_for_another(team, opened)
+            if not await self._mine(team, opened):
+                self._held.pop(team, None)
                 return
             renewed = await self._renewal.of(opened.bot)
         except SurfaceError as error:
@@ -197,15 +200,16 @@ class Installs:
             return
         await self._store(team, opened, renewed)
 
-    async def _wait_for_another(self, team: str, opened: Opened) -> None:
-        """Only where the token has run out; else there is time."""
+    async def _mine(self, team: str, opened: Opened) -> bool:
+        """Whether the renewal is this replica's. Where the token has run out another one's is waited for."""
         deadline = time.monotonic() + self._timeout_s
-        while _left(opened.bot) <= 0 and time.monotonic() < deadline:
+        while not await self.ledger.lease(opened.kept, self._replica, _LEASE_S):
             now = await self.ledger.kept(team)
-            if now is None or now.bot.bot_refresh_token != opened.kept.bot.bot_refresh_token:
-                break
-            await asyncio.sleep(0.1)
-        self._held.pop(team, None)
+            done = now is None or now.bot.bot_refresh_token != opened.kept.bot.bot_refresh_token
+            if done or _left(opened.bot) > 0 or time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(0.2)
+        return True
 
     async def _store(self, team: str, opened: Opened, renewed: Bot) -> None:
         """The refresh token is spent: until its successor is stored it lives here alone. So: until it is."""

@@ -65,7 +65,11 @@ async def until(probe: Callable[[], Awaitable[T | None]], what: str, seconds: fl
 
 
 def _config(
-    mode: str, request_url: str | None, private: Collection[str], members: Mapping[str, Collection[str]]
+    mode: str,
+    request_url: str | None,
+    private: Collection[str],
+    members: Mapping[str, Collection[str]],
+    team: str = TEAM,
 ) -> str:
     app = {
         "appId": "A01APP",
@@ -96,7 +100,7 @@ def _config(
         }
         for channel, name in CHANNELS.items()
     ]
-    workspace = {"name": "Acme", "domain": "acme", "teamId": TEAM}
+    workspace = {"name": "Acme", "domain": "acme", "teamId": team}
     # JSON is YAML.
     return json.dumps({"workspace": workspace, "app": app, "users": users, "channels": channels})
 
@@ -124,11 +128,12 @@ class LocalSlack:
         *,
         private: Collection[str] = PRIVATE,
         members: Mapping[str, Collection[str]] = MappingProxyType({}),
+        team: str = TEAM,
     ) -> AsyncIterator[LocalSlack]:
         """`private`: those channels; `members`: who is in a channel beside the bot, where it is not everybody."""
         port = free_port()
         config = folder / f"local-slack-{port}.yaml"
-        config.write_text(_config(mode, request_url, private, members))
+        config.write_text(_config(mode, request_url, private, members, team))
         process = await asyncio.create_subprocess_exec(
             str(BINARY), "--config", str(config), "--port", str(port), "--base-host", "127.0.0.1",
             stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
