@@ -1,4 +1,4 @@
-"""Which workspaces the settings mean: the one of a bot token, or those in which the app was installed. Wires, no more."""
+"""Which workspaces the settings mean: the one of a bot token, or all that installed the app. Wires, no more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For which workspace a delivery is, and whose account it names: Enterprise Grid, Slack Connect, whole organisations."""
+"""For which workspace a delivery is, and whose account it names: Enterprise Grid, Slack Connect, organisations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bot.messages import ChatUser
+from bot.messages import ChatUser, Room
 from bot.ports import Standing
 from bot.slack import deliveries
 from bot.slack.deliveries import SLACK, Here
@@ -48,7 +48,7 @@ def test_every_delivery_names_the_account_by_the_same_key(here: Here) -> None:
     assert deliveries.press_of_button(pressed, here, Verb.APPROVE).who == who
     assert deliveries.ask_again(pressed, here).who == who
     assert deliveries.link_answer(pressed, here).who == who
-    assert deliveries.command(command(), here, deliveries.Room.CHANNEL).who == who
+    assert deliveries.command(command(), here, Room.CHANNEL).who == who
 
 
 def test_the_organisations_own_id_stands_for_the_workspace_in_a_grid_alone() -> None:
