@@ -24,13 +24,13 @@ _OWN = frozenset({RefusalReason.UNKNOWN_PERSON, RefusalReason.NO_ROLES, RefusalR
 
 
 async def turn_away(parts: Parts, message: Incoming, refusal: Refusal) -> bool:
-    """Note a message that is not taken; whether its writer is told, which they are once a minute."""
+    """Note a message that is not taken; whether its writer is told, which they are a few times a minute."""
     now = parts.clock()
 
     def unit(conn: Connection) -> bool:
         if not store.mark_seen(conn, store.delivery_keys(message), refusal.tenant, now):
             return False
-        told = strangers.may_answer(conn, refusal.tenant, str(message.who), now)
+        told = strangers.may_answer(conn, refusal.tenant, str(message.who), refusal.reason.value, now)
         event = turn_log.refused(refusal, message.who, message.thread.session_id, now)
         parts.audit.append(conn, strangers.counted(conn, Act.MESSAGE, refusal.tenant, event, now))
         return told

@@ -20,6 +20,8 @@ from policy.model import TenantId
 from tools import limits
 from tools.approvals import table
 
+ANSWERS_A_MINUTE = 3
+"""To one account for one reason: who writes twice is no flood, and silence would look like a fault."""
 STRANGERS_A_MINUTE: Final = 20
 """Presses, and messages, by people nobody knows that get a row each; the rest of the minute is counted into one."""
 
@@ -64,9 +66,11 @@ def counted(conn: Connection, act: Act, tenant: TenantId | None, event: Event, n
     return [*([event] if seen <= STRANGERS_A_MINUTE else []), *floods(conn, chain, minute, now)]
 
 
-def may_answer(conn: Connection, tenant: TenantId | None, account: str, now: datetime) -> bool:
-    """Whether this account is told anything now: once a minute is enough, and a flood is not answered with another."""
-    return limits.take(conn, TenantId(tenant or SYSTEM_CHAIN), "stranger_answers", account, 1, 60, now)
+def may_answer(conn: Connection, tenant: TenantId | None, account: str, why: str, now: datetime) -> bool:
+    """Whether this account is told `why` now: a flood is not answered with another."""
+    return limits.take(
+        conn, TenantId(tenant or SYSTEM_CHAIN), "stranger_answers", f"{account}:{why}", ANSWERS_A_MINUTE, 60, now
+    )
 
 
 def floods(conn: Connection, chain: str, before: datetime, now: datetime) -> list[Event]:

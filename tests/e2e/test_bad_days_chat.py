@@ -118,7 +118,9 @@ async def test_somebody_the_directory_does_not_know_is_told_what_to_ask_for(offi
     desk, home = office.desk, office.home
     home.unlink("Sally Berg")
     dm = await desk.ask(SALLY, "Refund order 1042, 42 dollars")
-    assert "Ask an admin to add the account" in read(await desk.said(dm, "I do not know which person"))
+    told = await desk.said(dm, "I do not know who you are")
+    assert "Nothing was done." in read(told)
+    assert labels(told) == ["Say who you are"]
     assert await _refusals(home, "unknown_person")
 
 
