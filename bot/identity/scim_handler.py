@@ -8,9 +8,22 @@ client's ends the whole request, so that it is rolled back and can be sent again
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, Union, cast
 
-from scim2_models import PatchOp, PatchOperation, Resource, ResourceType, SCIMException
+from scim2_models import (
+    BulkRequest,
+    BulkResponse,
+    ListResponse,
+    PatchOp,
+    PatchOperation,
+    Resource,
+    ResourceType,
+    ResponseParameters,
+    SCIMException,
+    ScimProvider,
+    SearchRequest,
+)
+from scim2_models import Path as ScimPath
 from scim2_models.path import AttrPath, CompareOperator, Comparison
 from scim2_server.conditions import Conditions
 from scim2_server.handler import ScimHandler
@@ -30,6 +43,17 @@ _KEPT = ("active", "external_id", "members")
 
 class Service(ScimService):
     """The protocol's steps, except that nothing unforeseen is written off as one bulk operation's 500."""
+
+    def __init__(self, described: ScimProvider) -> None:
+        super().__init__(described)
+        # pydantic keeps the classes of its generics weakly: without somebody who holds them, each is built anew for
+        # every request, which takes longer than the request.
+        users_and_groups = [self.get_model(one) for one in described.resource_types]
+        # As the service spells it: `X | Y` would be another class.
+        both = cast(Any, Union)[tuple(users_and_groups)]
+        shapes: tuple[Any, ...] = (ListResponse, SearchRequest, BulkRequest, BulkResponse)
+        each: tuple[Any, ...] = (PatchOp, SearchRequest, ResponseParameters, ScimPath)
+        self._held = [*(one[both] for one in shapes), *(one[model] for one in each for model in users_and_groups)]
 
     def bulk_failure(self, outcome: dict[str, Any], exception: Exception) -> dict[str, Any]:
         if not isinstance(exception, SCIMException):

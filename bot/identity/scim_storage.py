@@ -139,7 +139,7 @@ class SqlStorage(ScimStorage):
             found = [one for one in found if wanted.match(one)]
         found = search_request.sort(found)
         page = found[start : None if count is None else start + count]
-        if shown and not needed:
+        if shown and not needed and any(one.name == GROUP for one in resource_types):
             rows_by_id = {row["resource_id"]: row for row in self._rows_of([cast(str, one.id) for one in page])}
             page = self._resources([rows_by_id[cast(str, one.id)] for one in page], members=True)
         return SearchPage(len(found), page)
@@ -199,7 +199,6 @@ class SqlStorage(ScimStorage):
             # Unsaid is unchanged: whoever left stays gone until the IdP says true.
             facts = replace(facts, active=row["active"])
         self._check_unique(kind, facts, row["resource_id"])
-        held = scim_members.subjects(self._conn, self._tenant, row["resource_id"]) if kind == GROUP else frozenset()
         members = self._edit_members(kind, row["resource_id"], edit)
         if not rewrite and not members:
             if members.unknown:
@@ -207,7 +206,10 @@ class SqlStorage(ScimStorage):
             return
         self._bump(row, {**_cells(facts), "document": dumped(document)})
         differ = user_fields(before, facts) if kind == USER else group_fields(before, facts)
-        subjects = user_subjects(before, facts) if kind == USER else held if differ else frozenset()
+        subjects = user_subjects(before, facts) if kind == USER else frozenset()
+        if kind == GROUP and differ:
+            # Roles hang on a group's names: everybody who stays in it. Who came or went is in `members`.
+            subjects = scim_members.subjects(self._conn, self._tenant, row["resource_id"])
         self._note(Op.CHANGED, row, facts, differ, members, subjects)
 
     def delete(self, resource_type: ResourceType, resource_id: str, *, expected_version: str | None = None) -> None:
