@@ -82,9 +82,14 @@ def test_the_columns_say_what_the_document_says(conn: Connection) -> None:
 def test_what_fails_inside_an_operation_leaves_nothing(conn: Connection) -> None:
     storage = SqlStorage(conn, ACME)
     storage.create(kind("User"), user(externalId="d1"))
-    with pytest.raises(UniquenessException), storage.operation():
-        storage.create(kind("User"), user(userName="other"))
-        storage.create(kind("User"), user(userName="third", externalId="d1"))
+
+    def two() -> None:
+        with storage.operation():
+            storage.create(kind("User"), user(userName="other"))
+            storage.create(kind("User"), user(userName="third", externalId="d1"))
+
+    with pytest.raises(UniquenessException):
+        two()
     with pytest.raises(InvalidValueException), storage.operation():
         storage.create(kind("User"), user(userName="x" * 600))
     assert conn.execute(sa.select(sa.func.count()).select_from(RESOURCE)).scalar_one() == 1
