@@ -64,6 +64,16 @@ Page: TypeAlias = Callable[[str, str, int], Response]
 
 Headers: TypeAlias = dict[str, str | Sequence[str]]
 
+_HEADERS = {
+    "cache-control": "no-store",
+    "content-security-policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'none'"
+    ),
+    # The address Slack sends browsers back to has a code in it.
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
 _AGAIN = f'<a href="{INSTALL}">Begin again</a>'
 
 
@@ -253,8 +263,10 @@ def install_routes(installs: Installs, page: Page, authorize_url: str = AUTHORIZ
             except SurfaceError as error:
                 log.error("An installation was not finished: %s", error)
                 text = f"{html.escape(str(error))} The app was not installed here. {_AGAIN} in a minute."
-                return page("Not installed", text, 503)
-            response = Response(answer.body, answer.status, media_type="text/html")
+                refused = page("Not installed", text, 503)
+                refused.headers.update(_HEADERS)
+                return refused
+            response = Response(answer.body, answer.status, headers=_HEADERS, media_type="text/html")
             for cookie in answer.headers.get("set-cookie", ()):
                 response.headers.append("set-cookie", cookie)
             return response

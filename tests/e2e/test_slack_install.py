@@ -46,6 +46,8 @@ async def begun(visitor: httpx2.AsyncClient) -> str:
     """The state that Slack would be given."""
     page = await visitor.get("/slack/install")
     assert page.status_code == 200
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    assert (page.headers["referrer-policy"], page.headers["cache-control"]) == ("no-referrer", "no-store")
     found = re.search(r'href="(https://slack\.test/[^"]+)"', page.text)
     assert found is not None
     query = parse_qs(urlsplit(found[1].replace("&amp;", "&")).query)
@@ -202,6 +204,7 @@ async def test_the_store_is_down(sqlite_url: str, tmp_path: Path, oauth: SlackOA
             refused = await back(visitor, state=state, code=oauth.code("T0ACME"))
             assert refused.status_code == 503
             assert "was not installed" in refused.text
+            assert refused.headers["referrer-policy"] == "no-referrer"
         with pytest.raises(SurfaceError):
             await house.installs.health()
         with pytest.raises(SurfaceError, match="cannot be looked up"):
