@@ -156,6 +156,7 @@ async def test_a_leavers_session_is_dead_at_once(house: LinkHouse) -> None:
     [
         "https://evil.example/",
         "//evil.example/",
+        "///evil.example/",
         "/\\evil.example",
         "\\/evil.example",
         "/\t/evil.example",
