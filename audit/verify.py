@@ -91,19 +91,25 @@ class _Found:
     head_hash: str
 
 
-def verify(engine: Engine, checkpoints: Iterable[Line] = (), *, processes: int = PROCESSES) -> Report:
+def verify(
+    engine: Engine, checkpoints: Iterable[Line] = (), *, processes: int = PROCESSES, tenant: str | None = None
+) -> Report:
     """Checks every row that is in the log when this begins; rows appended meanwhile are left for the next time.
 
-    `checkpoints`: what `audit.checkpoint.read` yields. Without them the tail is unproven.
+    `checkpoints`: what `audit.checkpoint.read` yields. Without them the tail is unproven. `tenant`: its chain alone,
+    and nothing of the others is said.
 
     Raises:
         StoreUnavailable: the database cannot be read.
         CheckpointError: the checkpoint file cannot be read.
     """
     lines = list(checkpoints)
-    signed = [line for line in lines if isinstance(line, Checkpoint)]
+    signed = [line for line in lines if isinstance(line, Checkpoint) and tenant in (None, line.tenant)]
     with spoken(), engine.connect() as conn:
         found, breaks = _survey(conn)
+        if tenant is not None:
+            found = [item for item in found if item.tenant == tenant]
+            breaks = [item for item in breaks if item.tenant == tenant]
         conn.rollback()  # rows up to here never change: nothing has to stay open while they are read
         breaks += _scan_all(address_of(engine), [Stretch(item.tenant, 1, item.high) for item in found], processes)
         breaks += _check_heads(conn, found)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from starlette.routing import BaseRoute
 
-from bot.core import Core, utc_now
+from bot.core import Core, Running, utc_now
 from bot.identity.discovery import Discovery
 from bot.identity.idp_http import IdpHttp
 from bot.identity.issuers import Issuer
@@ -24,6 +24,9 @@ from bot.parts import Parts
 from bot.ports import Ask, ChatSurface, SurfaceError
 from bot.web.identity_pages import IdentityPages, identity_pages
 from bot.web.jwks import jwks_routes
+from bot.web.office import Office, office_routes
+from bot.web.office_proof import Prover
+from bot.web.office_surface import OfficeSurface
 from bot.web.scim import scim_routes
 
 YES, NO = "Yes, link me", "No, that was not me"
@@ -94,6 +97,19 @@ def pages_of(
 def complete(core: Core, pages: IdentityPages, parts: Parts) -> Parts:
     """`parts` of a service whose chat accounts are linked by their holders."""
     return replace(parts, links=pages.commands, chat_word=ChatWords(core, pages))
+
+
+def office_chat(core: Core) -> OfficeSurface:
+    """The page, as the service knows chats: who is signed in may press."""
+    return OfficeSurface(core.writer, core.tenants, utc_now)
+
+
+def office_of(service: Running, pages: IdentityPages, *, home: bool = True) -> list[BaseRoute]:
+    """What somebody sees who has signed in. `service` has `office_chat` among its chats."""
+    core = service.core
+    prover = Prover(core.writer, core.settings.checkpoints, core.keys.checkpoint)
+    office = Office(service.turn.parts, service.turn, pages.browsers, core.tenants, prover)
+    return [*office_routes(office, home=home)]
 
 
 def machine_routes(core: Core, base_url: str | None) -> list[BaseRoute]:

@@ -25,8 +25,9 @@ from bot.identity.sealing import Sealer, open_or_make
 from bot.messages import SurfaceName
 from bot.parts import Parts
 from bot.ports import ChatSurface, SurfaceError
-from bot.proving import Provider, complete, machine_routes, pages_of, provider
+from bot.proving import Provider, complete, machine_routes, office_chat, office_of, pages_of, provider
 from bot.settings import Settings, Slack
+from bot.web.browser import static_mount
 from bot.web.guard import slip
 from bot.web.identity_pages import IdentityPages
 from bot.web.serving import OrderlyServer
@@ -58,7 +59,7 @@ async def serve(core: Core, slack: Slack) -> None:
         )
         if slack.app_token is not None:
             await events.connect()
-        mounted = [] if pages is None else pages.routes
+        mounted = [] if pages is None else [*pages.routes, *office_of(service, pages), static_mount()]
         if installs is not None:
             mounted = [*mounted, *install_routes(installs, slip)]
         web = Starlette(
@@ -139,7 +140,8 @@ async def _running(
     def completed(parts: Parts) -> Parts:
         return parts if pages is None else complete(core, pages, parts)
 
-    async with running(core, lambda _core: tuple(chats.values()), complete=completed) as service:
+    spoken_to = (*chats.values(), *(() if pages is None else (office_chat(core),)))
+    async with running(core, lambda _core: spoken_to, complete=completed) as service:
         yield service, pages
 
 

@@ -84,6 +84,13 @@ def of_cookie(conn: Connection, secret: str, now: datetime) -> Session | None:
     return Session(row.sha256, TenantId(row.tenant), Subject(row.issuer, row.sub), row.seen_at)
 
 
+def live(conn: Connection, tenant: TenantId, subject: Subject, now: datetime) -> bool:
+    """Whether any browser is signed in as `subject` at `now`."""
+    mine = (SESSION.c.tenant == tenant, SESSION.c.issuer == subject.issuer, SESSION.c.sub == subject.sub)
+    alive = (SESSION.c.ended_at.is_(None), SESSION.c.expires_at > now, SESSION.c.seen_at > now - IDLE)
+    return conn.execute(sa.select(sa.literal(1)).where(*mine, *alive).limit(1)).first() is not None
+
+
 def touch(conn: Connection, session: Session, now: datetime) -> None:
     """The browser was here. Never earlier than another request already said."""
     mine = (SESSION.c.sha256 == session.sha256, SESSION.c.tenant == session.tenant, SESSION.c.ended_at.is_(None))

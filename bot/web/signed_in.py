@@ -53,8 +53,11 @@ class SignedInBrowsers:
         self._directory = directory
         self._clock = clock
 
-    async def signed_in(self, request: Request) -> SignedIn | None:
-        """Who this browser is; None: nobody, or no longer."""
+    async def signed_in(self, request: Request, *, touch: bool = True) -> SignedIn | None:
+        """Who this browser is; None: nobody, or no longer.
+
+        `touch` False: the page asks by itself, which keeps nobody signed in whose holder has walked away.
+        """
         secret = self.site.cookie(request, COOKIE)
         if not secret:
             return None
@@ -63,7 +66,7 @@ class SignedInBrowsers:
         if found is None:
             return None
         session, person = found
-        if now - session.seen_at >= sessions.TOUCH:
+        if touch and now - session.seen_at >= sessions.TOUCH:
             await self._writer.run(lambda conn: sessions.touch(conn, session, now))
         token = sessions.form_token(secret)
         return SignedIn(session.tenant, session.subject, person, session.sha256, token)
