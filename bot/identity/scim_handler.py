@@ -80,6 +80,15 @@ class Handler(ScimHandler):
         for name in _KEPT:
             if name in type(replacement).model_fields and name not in replacement.model_fields_set:
                 setattr(replacement, name, getattr(current, name))
+        incoming = self._rows.incoming
+        if resource_type.name == GROUP and (incoming is not None or self._rows.sparse):
+            version = None if current.meta is None else current.meta.version
+            replaced = self.service.apply_replacement(current, replacement, conditions)
+            edit = KEEP if incoming is None else MemberEdit(incoming)
+            if replaced is not None or edit != KEEP:
+                new, rewrite = replaced or current, replaced is not None
+                self._rows.change(resource_type, new, edit, expected_version=version, rewrite=rewrite)
+            return self._rows.get(resource_type, cast(str, current.id))
         return super().replace_resource(resource_type, current, replacement, conditions)
 
     def patch_resource(

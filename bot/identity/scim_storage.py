@@ -47,7 +47,7 @@ from bot.identity.scim_changes import (
     user_subjects,
 )
 from bot.identity.scim_document import Document, document_of, dumped, facts_of, storable
-from bot.identity.scim_members import MEMBER, RESOURCE
+from bot.identity.scim_members import MEMBER, RESOURCE, Shown
 from bot.identity.scim_provider import GROUP, USER, provider
 from bot.identity.scim_search import Prefilter, mentions_members, prefilter, shows_members, whole_filter
 from bot.identity.tables import ScimResource
@@ -78,6 +78,10 @@ class SqlStorage(ScimStorage):
         writing: bool = True,
     ) -> None:
         self.changes: list[Change] = []
+        self.sparse = False
+        """Whether `get` leaves members out: its caller shows them straight from their rows."""
+        self.incoming: frozenset[str] | None = None
+        """The members a created or replaced group is to have, where they were taken out of its body beforehand."""
         self._conn = conn
         self._tenant = tenant
         self._clock = clock
@@ -108,7 +112,7 @@ class SqlStorage(ScimStorage):
         response_parameters: ResponseParameters[Any] | None = None,
     ) -> AnyResource:
         row = self._row(resource_type, resource_id)
-        whole = response_parameters is None or shows_members(response_parameters)
+        whole = not self.sparse and (response_parameters is None or shows_members(response_parameters))
         return self._resources([row], members=whole)[0]
 
     def without_members(self, resource_type: ResourceType, resource_id: str) -> AnyResource:
@@ -164,7 +168,8 @@ class SqlStorage(ScimStorage):
             "modified_at": now,
         }
         self._execute(sa.insert(RESOURCE).values(tenant=self._tenant, **row))
-        members = self._edit_members(kind, resource_id, MemberEdit(_member_ids(resource)))
+        ids = _member_ids(resource) if self.incoming is None else self.incoming
+        members = self._edit_members(kind, resource_id, MemberEdit(ids))
         self._note(Op.CREATED, row, facts, (), members)
         return self.get(resource_type, resource_id)
 
@@ -230,6 +235,10 @@ class SqlStorage(ScimStorage):
         if gone.rowcount != 1:
             raise PreconditionFailedException
         self._note(Op.DELETED, row, facts, (), MemberChange(), held)
+
+    def members(self, group_id: str) -> list[Shown]:
+        """A group's members as they are shown, each `$ref` relative to the SCIM root."""
+        return scim_members.shown(self._conn, self._tenant, [group_id]).get(group_id, [])
 
     # -- rows ------------------------------------------------------------------------------------------------------
 

@@ -179,6 +179,9 @@ class ScimEndpoint:
             }
         elif self._desk.lenient and isinstance(body, dict) and not target.me:
             body = self._mended_body(target.operation, target.endpoint, body)
+            if target.operation in (Operation.create, Operation.replace):
+                # Mended, they are ids: the storage takes them as such, the core need not know them.
+                request.subject = _without_members(body)
         request.body = json.dumps(body).encode()
         return request
 
@@ -197,6 +200,13 @@ class ScimEndpoint:
         if operation is Operation.patch:
             return scim_quirks.mend_patch(kind, body)
         return scim_quirks.mend_resource(kind, body, replacing=operation is Operation.replace)
+
+
+def _without_members(body: scim_quirks.JsonObject) -> frozenset[str] | None:
+    members = body.pop("members", None)
+    if not isinstance(members, list):
+        return None
+    return frozenset(str(one["value"]) for one in members if isinstance(one, dict))
 
 
 def _filter(value: Json, lenient: bool) -> Json:
