@@ -97,10 +97,12 @@ async def test_nobody_is_signed_in_as_somebody_else_by_a_foreign_answer(house: L
     page = await attacker.press(await attacker.open("/signin?tenant=acme"))
     back = await stop_at_callback(house, attacker, page, "sub-ann")
     assert (await victim.open(back)).status_code == 403
-    await victim.press(await victim.open("/signin?tenant=acme"))
+    own = await victim.press(await victim.open("/signin?tenant=acme"))
     assert (await victim.open(back)).status_code == 403
     assert (await victim.open("/mine")).url.path == "/signin"
     assert await house.refusals() == ["no_flow", "state_mismatch"]
+    # Nor did it end the sign-in that the victim had begun.
+    assert (await victim.log_in(own, "sub-dana")).json()["sub"] == "sub-dana"
 
 
 async def test_a_page_signs_nobody_in_by_being_opened(house: LinkHouse) -> None:
