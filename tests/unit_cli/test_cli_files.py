@@ -28,6 +28,7 @@ READY = {
     "SLACK_BOT_TOKEN": "xoxb-1",
     "SLACK_APP_TOKEN": "xapp-1",
     "ANTHROPIC_API_KEY": "k",
+    "COUNTERSIGN_BASE_URL": "https://countersign.example",
 }
 
 
@@ -161,7 +162,7 @@ def test_everything_missing_is_told_at_once(home: Path, countersign: Countersign
     told = said.json()
     assert told["ready"] is False
     where = [finding["where"] for finding in told["findings"]]
-    assert where == ["SLACK_BOT_TOKEN", "ANTHROPIC_API_KEY", "tenants.yaml", "keys"]
+    assert where == ["SLACK_BOT_TOKEN", "COUNTERSIGN_BASE_URL", "ANTHROPIC_API_KEY", "tenants.yaml", "keys"]
 
 
 def test_bad_settings_do_not_hide_bad_files(

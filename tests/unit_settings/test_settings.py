@@ -53,6 +53,7 @@ def test_everything_can_be_set() -> None:
     )
     assert settings.slack is not None
     assert settings.slack.api_url == "http://127.0.0.1:3800/api"
+    assert settings.slack.bot_token is not None
     assert settings.slack.bot_token.reveal() == "xoxb-1"
     assert settings.openai is not None
     assert settings.openai.api_key is None
@@ -72,6 +73,7 @@ def test_a_mounted_secret_loses_its_line_end(tmp_path: Path) -> None:
     (tmp_path / "token").write_text("xoxb-2\n")
     settings = read({"SLACK_BOT_TOKEN_FILE": str(tmp_path / "token"), "SLACK_SIGNING_SECRET": "s"})
     assert settings.slack is not None
+    assert settings.slack.bot_token is not None
     assert settings.slack.bot_token.reveal() == "xoxb-2"
 
 
