@@ -268,3 +268,9 @@ async def test_somebody_deactivated_in_one_is_told_of_that_one(houses: TwoHouses
         body = {"type": "event_callback", "team_id": team, "event_id": uuid.uuid4().hex}
         assert await houses.send(body | {"event": {"type": "user_change", "user": user}}) == 200
     assert houses.service.changed == [(houses.who(OTHER, DANA), Standing.DEACTIVATED)]
+
+
+async def test_an_account_of_another_organisation_is_not_looked_up(houses: TwoHouses) -> None:
+    """The key of a link names the organisation: the same workspace under another one is another account."""
+    assert await houses.surface.standing(ChatUser(SLACK, ACME, DANA, "E0ELSEWHERE")) is Standing.STRANGER
+    assert houses.oauth.asked("users.info") == []
