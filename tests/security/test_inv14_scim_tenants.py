@@ -6,7 +6,9 @@ from collections.abc import Iterator
 
 import httpx2
 import pytest
+import sqlalchemy as sa
 
+from bot.identity.tables import ScimMember, table
 from tests.kit.scim_house import (
     ACME,
     GLOBEX,
@@ -154,12 +156,18 @@ def test_a_member_of_another_tenant_is_nobody(house: ScimHouse, theirs: tuple[st
     acme = house.client(ACME)
     group = acme.group("Mine", theirs[0], NOBODY)
     assert acme.members(group) == set()
+    version = acme.get(f"{GROUPS}/{group}")["meta"]["version"]
     both = [
         acme.patch(f"{GROUPS}/{group}", {"op": "add", "path": "members", "value": [{"value": one}]})
         for one in (theirs[0], NOBODY)
     ]
     assert _same(both)
     assert acme.members(group) == set()
+    # Not even a new version tells that the id is somebody's.
+    assert {one.headers["etag"] for one in both} == {version}
+    assert acme.get(f"{GROUPS}/{group}")["meta"]["version"] == version
+    inside = sa.select(sa.func.count()).select_from(table(ScimMember)).where(table(ScimMember).c.tenant == ACME)
+    assert house.writer.read_blocking(lambda conn: conn.execute(inside).scalar_one()) == 0
     assert acme.found(GROUPS, f'members eq "{theirs[0]}"') == []
     other = house.person("d1", GLOBEX)
     assert other is not None
