@@ -80,12 +80,13 @@ class SlackOAuth:
     async def _handle(self, request: web.Request) -> web.Response:
         method = request.match_info["method"]
         args = await request.json() if request.content_type == "application/json" else dict(await request.post())
-        await asyncio.sleep(self.slow_s)
         if self.down:
             return web.Response(status=500, text="upstream is away")
         if method == "oauth.v2.access":
             self.calls.append((method, "", args))
-            return web.json_response(self._access(args, _credentials(request, args)))
+            told = self._access(args, _credentials(request, args))
+            await asyncio.sleep(self.slow_s)  # done at once, told late: what is spent is spent
+            return web.json_response(told)
         bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
         team = next((team for team in self.teams.values() if bearer in team.tokens), None)
         self.calls.append((method, team.team if team else "", args))
