@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection
 
 from audit import checkpoint, query
 from audit.checkpoint import Checkpointer, CheckpointError
+from audit.event import Kind
 from audit.faults import StoreUnavailable
 from audit.query import Row
 from audit.tables import AuditHead
@@ -180,11 +181,21 @@ class Data:
             if row.hitl_approver is None
             else ", ".join(self._name(sub) or sub for sub in row.hitl_approver.split(",")),
             row_hash=row.row_hash,
+            about=self._about(row),
         )
 
     def _name(self, sub: str | None) -> str | None:
         person = self.people.get(sub or "")
+        if person is None and sub is not None and sub.startswith("scim:"):
+            return "Identity provider"
         return person.display_name if person is not None else sub
+
+    def _about(self, row: Row) -> str | None:
+        """Whom a provisioned row is about. The log keeps ids alone; a group has no name in it."""
+        if row.kind is not Kind.SCIM_CHANGED or row.detail is None:
+            return None
+        person = self.people.get(str(row.detail.get("external_id")))
+        return person.display_name if person is not None else f"a {str(row.detail.get('type', 'resource')).lower()}"
 
 
 def _refunds(conn: Connection) -> tuple[RefundLine, ...]:

@@ -24,7 +24,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bot import local_idp, proving
-from bot.core import Core, running, seed_demo, utc_now
+from bot.core import Core, Running, running, seed_demo, utc_now
 from bot.demo import TENANT, Data, free_socket, offline_router
 from bot.identity import scim_tokens
 from bot.identity.issuers import Issuer, Preset
@@ -38,6 +38,7 @@ from bot.web.data import Doorway
 from bot.web.demo import demo_app
 from bot.web.identity_pages import IdentityPages
 from bot.web.link import COMPANY_BACK
+from bot.web.office import PATHS as OFFICE
 from bot.web.scim import PATH as SCIM
 from bot.web.serving import DemoServer, bind_loopback, hosts_of
 from bot.web.surface import DemoSurface
@@ -46,10 +47,10 @@ from policy.model import Subject
 from tools.credentials import Secret
 
 COMPANY: Final = "Acme"
-PASSWORD: Final = "countersign-demo"
+PASSWORD: Final = "countersign"
 ADMIN: Final = "ada"
 """Who runs the provider, too."""
-DOORS: Final = (SCIM, "/link/", "/signin", "/signout")
+DOORS: Final = (SCIM, "/link/", "/signin", "/signout", *OFFICE)
 """Paths that have doors of their own; the demo page's key opens the rest."""
 
 
@@ -68,7 +69,7 @@ class Opened:
             "",
             f"    {self.address}",
             "",
-            f"Log in as {', '.join(sorted(entry.user_name for entry in self.people))}; each password is {PASSWORD} .",
+            f"Log in as {', '.join(sorted(entry.user_name for entry in self.people))}, with the password {PASSWORD}",
             "Try this:",
             "  1. As Dana, ask for a refund. Countersign does not know her: open the link it sends, log in as dana,",
             "     say yes on the page and in the chat, and type the code. From then on it acts as her.",
@@ -125,7 +126,9 @@ async def serve(core: Core, acme: Company, ready: Callable[[Opened], None]) -> N
         def complete(parts: Parts) -> Parts:
             return proving.complete(core, pages, parts)
 
-        async with running(core, lambda _core: (surface,), offline_router(), complete) as service:
+        async with running(
+            core, lambda _core: (surface, proving.office_chat(core)), offline_router(), complete
+        ) as service:
             token = secrets.token_urlsafe(24)
             page = demo_app(
                 service=service.turn,
@@ -136,7 +139,7 @@ async def serve(core: Core, acme: Company, ready: Callable[[Opened], None]) -> N
                 doorways=_doorways(acme),
             )
             opened = Opened(f"{acme.base_url}/?token={token}", acme.idp.issuer, acme.people)
-            await _served(Fronts(_doors(core, acme, pages), page), surface, core, acme, lambda: ready(opened))
+            await _served(Fronts(_doors(service, acme, pages), page), surface, core, acme, lambda: ready(opened))
 
 
 async def _served(app: ASGIApp, surface: DemoSurface, core: Core, acme: Company, ready: Callable[[], None]) -> None:
@@ -193,10 +196,13 @@ async def _name_of(workspace: Workspace, who: ChatUser) -> str | None:
     return None if member is None else member.name
 
 
-def _doors(core: Core, acme: Company, pages: IdentityPages) -> Starlette:
+def _doors(service: Running, acme: Company, pages: IdentityPages) -> Starlette:
     # Another site whose name leads here must not be answered as if it were this one.
     here = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1"])
-    return Starlette(routes=[*proving.machine_routes(core, acme.base_url), *pages.routes], middleware=[here])
+    machines = proving.machine_routes(service.core, acme.base_url)
+    return Starlette(
+        routes=[*machines, *pages.routes, *proving.office_of(service, pages, home=False)], middleware=[here]
+    )
 
 
 def _doorways(acme: Company) -> tuple[Doorway, ...]:
@@ -206,7 +212,11 @@ def _doorways(acme: Company) -> tuple[Doorway, ...]:
             f"{acme.idp.issuer}/login",
             f"Everybody's password is {PASSWORD}. As {ADMIN}, lock somebody out and see what they asked for end.",
         ),
-        Doorway("Your own page", "/signin", "What one person sees who signs in, without the chat"),
+        Doorway(
+            "Your own page",
+            "/requests",
+            "Sign in without the chat: as ann approve, as aud read the log, as ada see stops",
+        ),
     )
 
 

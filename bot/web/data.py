@@ -29,6 +29,8 @@ class AuditLine:
     status: str
     approver: str | None
     row_hash: str
+    about: str | None = None
+    """Whom an identity provider changed."""
 
 
 @dataclass(frozen=True, slots=True)

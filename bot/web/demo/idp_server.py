@@ -9,6 +9,7 @@ whoever started it.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ warnings.simplefilter("ignore")  # of libraries that this project does not choos
 os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # plain http, which never leaves the loopback interface
 
 import canaille.scim.client as scim  # noqa: E402
+import httpx  # noqa: E402
 from canaille import create_app  # noqa: E402
 from canaille.app import models  # noqa: E402
 from canaille.backends import Backend  # noqa: E402
@@ -31,6 +33,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server  # noqa: E402
 
 BUSY = threading.RLock()
 """Canaille's memory has no lock of its own: one request at a time, what it provisions included."""
+PATIENCE_S = 60
 YEAR_S = 365 * 24 * 3600
 
 
@@ -62,6 +65,9 @@ class Provider:
         # It sends its own version of somebody as If-Match, which no service provider that keeps versions can accept.
         scim.user_from_canaille_to_scim_client = unversioned(scim.user_from_canaille_to_scim_client)
         scim.group_from_canaille_to_scim_client = unversioned(scim.group_from_canaille_to_scim_client)
+        # It gives a service provider five seconds, and answers its own administrator with a 500 after that.
+        no_reuse = httpx.Limits(max_keepalive_connections=0)  # a client is kept longer than its connections are
+        scim.httpx_client = functools.partial(scim.httpx_client, timeout=PATIENCE_S, limits=no_reuse)
         # It asks a service provider for all its schemas anew for everybody it pushes, which takes longer than the push.
         scim.initiate_scim_client = remembered(scim.initiate_scim_client)
         with self.app.app_context():
@@ -129,22 +135,11 @@ class Provider:
     def on_provision_to(self, url: str, token: str) -> None:
         """From now on every change of a person or a group is pushed to `url`."""
         client = self._the_client()
-        for old in Backend.instance.query(models.Token, client=client, subject=None):
-            Backend.instance.delete(old)
         client.client_uri = url
         Backend.instance.save(client)
-        Backend.instance.save(
-            models.Token(
-                token_id="provisioning",
-                access_token=token,
-                subject=None,
-                audience=[client],
-                client=client,
-                scope=["openid", "profile"],
-                issue_date=now(),
-                lifetime=YEAR_S,
-            )
-        )
+        made = models.Token(token_id="provisioning", access_token=token)
+        # It looks for a token of the client and of no person, and its memory gives it anybody's.
+        scim.get_or_create_token = lambda _client: made
         if not self.app.features.has_scim_client:
             self.app.config["CANAILLE_SCIM"]["ENABLE_CLIENT"] = True
             scim.setup_scim_client()
