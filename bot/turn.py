@@ -361,7 +361,8 @@ class Turn:
                 detail={"account": str(who)},
             )
             leavers = self.parts.leavers
-            gone = standing is not Standing.MEMBER and tenant is not None and leavers is not None
+            # A guest is refused at every decision; only who is gone takes what is theirs along.
+            gone = standing is Standing.DEACTIVATED and tenant is not None
             ended = leavers.account_gone(conn, tenant, who) if gone and leavers and tenant else []
             self.parts.audit.append(conn, [told, *ended])
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
@@ -28,6 +29,7 @@ __all__ = ["Issuer", "Preset", "Team", "Tenant", "Tenants", "TenantsError", "rea
 WEB = SurfaceName("web")
 MAX_AGE_HOURS = 168
 
+_MORE = ("teams", "policy", "directory_max_age_hours", "downstreams", "on_logout")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 _SLACK_ID = {
     "team": re.compile(r"[TE][A-Z0-9]{1,30}", re.ASCII),
@@ -37,6 +39,15 @@ _SLACK_MEND = {
     "team": "Write the workspace's id, which begins with T (an organisation's with E).",
     "enterprise": "Write the organisation's id, which begins with E.",
 }
+
+
+class OnLogout(StrEnum):
+    """What ends when the IdP says that somebody's sign-in is over (back-channel logout)."""
+
+    EVERYTHING = "everything"
+    """As if they had left: links, sessions, requests that wait, votes."""
+    SESSIONS = "sessions"
+    """What a sign-in gave: page sessions, and what was kept to act for them elsewhere."""
 
 
 class TenantsError(Exception):
@@ -69,6 +80,7 @@ class Tenant:
     """What the IdP last said is not acted on once it is older than this."""
     downstreams: Mapping[str, Downstream] = field(default_factory=lambda: MappingProxyType({}))
     """APIs that tools may call with a person's own token."""
+    on_logout: OnLogout = OnLogout.EVERYTHING
 
     @property
     def acts_elsewhere(self) -> bool:
@@ -160,7 +172,7 @@ class _Reader:
     def _tenant(self, name: str, entry: Field, blocks: tuple[str, ...]) -> None:
         _name(entry, name)
         tenant = TenantId(name)
-        keys = entry.section(("name", "issuer"), ("teams", "policy", "directory_max_age_hours", "downstreams"))
+        keys = entry.section(("name", "issuer"), _MORE)
         shown = keys["name"].text() if "name" in keys else None
         called = keys["issuer"].text() if "issuer" in keys else None
         if called is not None and called not in blocks:
@@ -171,7 +183,18 @@ class _Reader:
         issuer = self._issuers.get(called) if called is not None else None
         apis = self._downstreams(keys["downstreams"], issuer) if "downstreams" in keys else MappingProxyType({})
         if shown is not None and issuer is not None:
-            self._tenants[tenant] = Tenant(tenant, shown, issuer, teams, policy, timedelta(hours=hours), apis)
+            ends = self._on_logout(keys["on_logout"]) if "on_logout" in keys else OnLogout.EVERYTHING
+            self._tenants[tenant] = Tenant(tenant, shown, issuer, teams, policy, timedelta(hours=hours), apis, ends)
+
+    @staticmethod
+    def _on_logout(at: Field) -> OnLogout:
+        word = at.text()
+        try:
+            return OnLogout(word or "")
+        except ValueError:
+            words = tuple(one.value for one in OnLogout)
+            at.wrong(f"'{word}' is nothing a log-out can end.", meant(word or "", words, "Write one of"))
+            return OnLogout.EVERYTHING
 
     def _downstreams(self, at: Field, issuer: Issuer | None) -> Mapping[str, Downstream]:
         found = read_downstreams(at, lambda name, keys: client_secret(name, keys, self._secrets))

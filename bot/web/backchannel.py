@@ -24,7 +24,7 @@ from bot.identity.issuers import Issuer
 from bot.identity.jwks import Keys
 from bot.identity.linking import Linking
 from bot.identity.refusals import Refused, Why
-from bot.identity.tenants import Tenant
+from bot.identity.tenants import OnLogout, Tenant
 from bot.web.browser import SEALED, NotOurs, fields
 from policy.model import Subject, TenantId
 
@@ -46,6 +46,7 @@ class LogsOut(Protocol):
         *,
         subject: Subject | None = None,
         sid: str | None = None,
+        everything: bool = True,
     ) -> list[Event]: ...
 
 
@@ -101,7 +102,12 @@ class BackChannel:
             for subject in named or by_sub or (None,):
                 if subject is not None or claims.sid is not None:
                     events += self.leavers.logged_out(
-                        conn, tenant.tenant, issuer.issuer, subject=subject, sid=claims.sid
+                        conn,
+                        tenant.tenant,
+                        issuer.issuer,
+                        subject=subject,
+                        sid=claims.sid,
+                        everything=tenant.on_logout is OnLogout.EVERYTHING,
                     )
             self.linking.audit.append(conn, events)
             return True

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.identity.tenants import Issuer, Preset, Team, Tenants, TenantsError, read_tenants
+from bot.identity.tenants import Issuer, OnLogout, Preset, Team, Tenants, TenantsError, read_tenants
 from bot.messages import SurfaceName
 from policy.model import TenantId
 
@@ -85,6 +85,11 @@ def test_says_whose_chat_team_it_is_and_where_its_people_sign_in(tmp_path: Path)
     globex = tenants.tenants[TenantId("globex")]
     assert (globex.policy, globex.directory_max_age) == (None, timedelta(hours=168))
     assert tenants.warnings == ()
+
+
+def test_what_a_logout_at_the_provider_ends_is_everything_unless_said(tmp_path: Path) -> None:
+    told = read(tmp_path, GOOD.replace("hours: 24", "hours: 24\n    on_logout: sessions")).tenants
+    assert [one.on_logout for one in told.values()] == [OnLogout.SESSIONS, OnLogout.EVERYTHING]
 
 
 def test_on_the_web_a_sessions_team_is_its_tenant(tmp_path: Path) -> None:
@@ -282,6 +287,7 @@ TENANTS = {
     "a name as an Entra tenant": (("11111111-1111-4111-8111-11111111ABCD", "acme"), "is not an Entra tenant id"),
     "a folder that is not there": (("policies/acme", "policies/acne"), "is not a folder. Mend the path"),
     "no time at all": (("hours: 24", "hours: 0"), "0 is out of range"),
+    "another end of a log-out": (("hours: 24", "hours: 24\n    on_logout: session"), "Did you mean 'sessions'?"),
     "a tenant of ours": (("  globex:\n", "  _system:\n"), "'_system' is not a name"),
     "a tenant in capitals": (("  globex:\n", "  Globex:\n"), "'Globex' is not a name"),
     "written twice": (("  globex:\n", "  acme:\n"), "'acme' is written twice"),
