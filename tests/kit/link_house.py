@@ -148,6 +148,7 @@ class SessionsOnly:
         *,
         subject: Subject | None = None,
         sid: str | None = None,
+        everything: bool = True,
     ) -> list[Event]:
         from bot.identity import sessions
         from bot.identity.sessions import SessionEnd
