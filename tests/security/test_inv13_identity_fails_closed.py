@@ -153,8 +153,8 @@ async def test_whoever_the_directory_does_not_vouch_for_is_refused(
 async def test_an_unknown_person_learns_how_to_become_known(resolver: Resolver) -> None:
     refused = await resolver.resolve(account("U9"), Chat(Standing.MEMBER))
     assert isinstance(refused, Refusal)
-    assert "slack:T1:U9" in refused.sentence
-    assert "admin" in refused.sentence
+    assert "Nothing was done." in refused.sentence
+    assert "`/countersign link`" in refused.sentence
 
 
 async def test_every_decision_asks_anew(resolver: Resolver, directory_file: Path) -> None:
@@ -175,4 +175,5 @@ async def test_every_refusal_reason_can_happen(resolver: Resolver) -> None:
             answer = await resolver.resolve(who, Chat(standing))
             if isinstance(answer, Refusal):
                 seen.add(answer.reason)
-    assert seen == set(RefusalReason)
+    # The other two have tests of their own, on a directory in the database: test_inv13_freshness.
+    assert seen == set(RefusalReason) - {RefusalReason.STALE, RefusalReason.DIRECTORY_SILENT}
