@@ -161,11 +161,12 @@ async def channel_facts(settings: Settings, destinations: tuple[str, ...]) -> tu
         for team in teams:
             for destination in destinations:
                 try:
+                    enterprise = (await surface.workspaces.of(team)).enterprise
                     facts = await surface.channel_facts(destination, team)
                 except SurfaceError as error:
                     found.append(Channel(destination, problem=str(error)))
                     continue
-                members = tuple(ChatUser(surface.name, team, user) for user in facts.members)
+                members = tuple(ChatUser(surface.name, team, user, enterprise) for user in facts.members)
                 found.append(Channel(destination, not facts.is_private, facts.is_shared, members))
         return tuple(found)
 

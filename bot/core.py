@@ -14,10 +14,11 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
 from audit.checkpoint import Checkpointer, CheckpointError
 from audit.event import Event, Kind
@@ -28,6 +29,7 @@ from bot import providers
 from bot.agent.routing import Router, Routes
 from bot.agent.spans import NoTrace
 from bot.durable import Durable
+from bot.identity import scim_refusals, sessions
 from bot.identity.book import DirectoryBook
 from bot.identity.directory import DirectoryError, DirectoryFile, OnReload
 from bot.identity.elsewhere import Elsewhere, elsewhere
@@ -48,6 +50,7 @@ from bot.ports import ChatSurface, Directory, Person
 from bot.retention import Retention
 from bot.settings import Settings
 from bot.turn import Turn
+from policy.model import TenantId
 from policy.pii import redact
 from policy.rules import Policy, PolicyError
 from tools.business import Business, open_business
@@ -59,7 +62,7 @@ from tools.seed import seed
 log = logging.getLogger("countersign.app")
 
 CHECKPOINT_S = 60.0
-SWEEP_S = 3600.0
+SWEEP_S = 60.0
 NONE_BUT_A_FILE = Tenants(MappingProxyType({}), MappingProxyType({}), MappingProxyType({}))
 """The demo's organisations stand in its directory file."""
 BUSY_MS = 8_000
@@ -291,13 +294,26 @@ def seed_demo(core: Core) -> None:
 
 
 async def _sweep_every(core: Core) -> None:
-    """Forgets links and sign-ins that are long over."""
+    """Tells floods of refused SCIM requests, ends sessions that are over, forgets sign-ins that long are."""
     while True:
         try:
             await core.writer.run(lambda conn: forget(conn, utc_now()))
-        except Exception as error:  # noqa: BLE001 - the next hour tries again; without a word nobody would know
-            log.error("old sign-ins were not forgotten: %s", type(error).__name__)
+            for chain in await core.writer.read(scim_refusals.flood_chains):
+                await core.writer.run(partial(_tell_flood, core=core, chain=chain))
+            for tenant in core.tenants.tenants:
+                await core.writer.run(partial(_end_overdue, core=core, tenant=tenant))
+        except Exception as error:  # noqa: BLE001 - the next minute tries again; without a word nobody would know
+            log.error("old sign-ins were not swept: %s", type(error).__name__)
         await asyncio.sleep(SWEEP_S)
+
+
+def _tell_flood(conn: Connection, core: Core, chain: str) -> None:
+    now = utc_now()
+    core.audit.append(conn, scim_refusals.floods(conn, chain, now.replace(second=0, microsecond=0), now))
+
+
+def _end_overdue(conn: Connection, core: Core, tenant: TenantId) -> None:
+    core.audit.append(conn, sessions.end_overdue(conn, tenant, utc_now()))
 
 
 async def _checkpoint_every(core: Core, checkpoints: Checkpointer) -> None:
