@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 from urllib.parse import urlencode
@@ -75,7 +75,8 @@ class AuditPages:
             newest = query.query(conn, visitor.tenant, limit=1).rows
             if wanted.wrong:
                 return query.Page((), None), (), newest[0].seq if newest else 0
-            found = query.query(conn, visitor.tenant, wanted.filter, before=before, limit=ROWS)
+            meant = known_person(conn, self.reception.parts, visitor, wanted.filter)
+            found = query.query(conn, visitor.tenant, meant, before=before, limit=ROWS)
             return found, _lines(conn, self.reception.parts, visitor, found.rows), newest[0].seq if newest else 0
 
         found, lines, total = await self.reception.parts.writer.read(unit)
@@ -156,6 +157,16 @@ def wanted_of(params: QueryParams) -> Wanted:
         call_id=typed["call"] or None,
     )
     return Wanted(typed, meant, tuple(wrong))
+
+
+def known_person(conn: Connection, parts: Parts, visitor: Visitor, asked: Filter) -> Filter:
+    """`asked`, with the id of the one person whose name or e-mail address was typed in place of it."""
+    word = (asked.who or "").casefold()
+    if " " not in word and "@" not in word:
+        return asked
+    people = parts.directory.people(conn, visitor.tenant)
+    found = [one for one in people if word in (one.display_name.casefold(), (one.email or "").casefold())]
+    return replace(asked, who=found[0].subject.sub) if len(found) == 1 else asked
 
 
 def _lines(conn: Connection, parts: Parts, visitor: Visitor, rows: Iterable[Row]) -> tuple[Line, ...]:

@@ -25,7 +25,7 @@ from audit.faults import StoreUnavailable
 from audit.query import Filter, Row
 from audit.verify import verify
 from audit.writer import Writer
-from bot.web.office_audit import HERE, refuse, wanted_of
+from bot.web.office_audit import HERE, known_person, refuse, wanted_of
 from bot.web.office_paper import asks_in_part, nobody_here, nothing_here, page, part
 from bot.web.office_visitor import AUDITOR, Reception, Visitor, said
 from policy.model import TenantId
@@ -119,7 +119,10 @@ class ProofPages:
         await parts.gateway.record([event])
         name = f"countersign-audit-{parts.clock():%Y%m%d-%H%M%S}.{form}"
         headers = {"content-disposition": f'attachment; filename="{name}"'}
-        body = self.prover.export(visitor.tenant) if form == "jsonl" else self._rows(visitor, wanted.filter, form)
+        if form == "jsonl":
+            return StreamingResponse(self.prover.export(visitor.tenant), media_type=TYPES[form], headers=headers)
+        meant = await parts.writer.read(lambda conn: known_person(conn, parts, visitor, wanted.filter))
+        body = self._rows(visitor, meant, form)
         return StreamingResponse(body, media_type=TYPES[form], headers=headers)
 
     async def _rows(self, visitor: Visitor, wanted: Filter, form: str) -> AsyncIterator[str]:
