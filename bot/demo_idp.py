@@ -64,6 +64,7 @@ class Opened:
 
     def said(self) -> tuple[str, ...]:
         """Where to go, as whom, and what to try; a line each."""
+        requests = self.address.partition("?")[0] + "requests"
         return (
             f"Countersign is ready, and so is the identity provider of {COMPANY}. Nobody's chat account is linked yet:",
             "",
@@ -74,7 +75,8 @@ class Opened:
             "  1. As Dana, ask for a refund. Countersign does not know her: open the link it sends, log in as dana,",
             "     say yes on the page and in the chat, and type the code. From then on it acts as her.",
             "  2. Open somebody's link and log in as somebody else: the chat says who it would become, and can say no.",
-            f"  3. At {self.provider} , log in as {ADMIN} and lock dana's account. What she asked for ends at once.",
+            f"  3. At {requests} , sign in as ann: what waits for her, and no chat needed.",
+            f"  4. At {self.provider} , log in as {ADMIN} and lock dana's account. What she asked for ends at once.",
             "",
             "Ctrl-C ends both and keeps nothing.",
         )
@@ -102,7 +104,7 @@ def company(port: int | None) -> Iterator[Company]:
     with contextlib.closing(bind_loopback(port) if port is not None else free_socket()) as sock:
         base_url = f"http://{hosts_of(sock)[0]}"
         client = Client("countersign-demo", secrets.token_urlsafe(32), "Countersign", (base_url + COMPANY_BACK,))
-        with local_idp.running(COMPANY, local_idp.acme(PASSWORD), client, admins=(ADMIN,)) as idp:
+        with local_idp.running(COMPANY, local_idp.acme(PASSWORD), client, admins=(ADMIN,), always_ask=True) as idp:
             secret = Secret("the demo's client secret", client.secret)
             issuer = Issuer("acme", Preset.OIDC, idp.issuer, client.id, secret)
             yield Company(sock, base_url, idp, tuple(idp.people().values()), _tenants(issuer))

@@ -148,13 +148,20 @@ class LocalIdp:
 
 @contextlib.contextmanager
 def running(
-    name: str, people: tuple[Employee, ...], client: Client, *, admins: tuple[str, ...] = (), port: int | None = None
+    name: str,
+    people: tuple[Employee, ...],
+    client: Client,
+    *,
+    admins: tuple[str, ...] = (),
+    port: int | None = None,
+    always_ask: bool = False,
 ) -> Iterator[LocalIdp]:
     """A provider with `people`, ready to sign them in, for the length of the block. It dies with this process too.
 
     Args:
         admins: user names of who may change people and groups in the provider's own pages.
         port: None takes a free one.
+        always_ask: who somebody is, even if this browser has logged in before: for one who plays several people.
 
     Raises:
         LocalIdpError: its environment was not built, or it did not start.
@@ -169,6 +176,7 @@ def running(
         "people": [asdict(person) for person in people],
         "client": asdict(client),
         "admins": admins,
+        "always_ask": always_ask,
     }
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log, subprocess.Popen(
         [PYTHON, "-I", PROGRAM],

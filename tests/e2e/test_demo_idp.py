@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -182,12 +183,15 @@ def test_a_stranger_is_acted_for_once_both_sides_are_proved(visitor: Visitor) ->
     expect(visitor.chat.get_by_role("link", name="Say who you are")).to_be_visible()
     expect(visitor.chat.get_by_role("tabpanel", name="Audit trail")).not_to_contain_text("tool.requested")
 
+    _assert_accessible(visitor.chat)
+
     page = visitor.open_link()
     expect(page.get_by_text("the demo chat, team demo, user dana")).to_be_visible()
     page.get_by_role("button", name="Sign in and link").click()
     visitor.sign_in(page, "dana")
     expect(page.get_by_text("dana.reyes@acme.example")).to_be_visible()
     expect(page.get_by_role("definition").get_by_text("dana", exact=True)).to_be_visible()
+    _assert_accessible(page)
     page.get_by_role("button", name="Yes, link them").click()
     page.fill("input[name=code]", "BCDF-GHJK")
     page.get_by_role("button", name="Link").click()
@@ -229,6 +233,17 @@ def test_somebody_elses_link_binds_nothing(visitor: Visitor) -> None:
     expect(visitor.news).to_contain_text("I do not know who you are")
 
 
+def test_a_page_of_ones_own_needs_no_chat(visitor: Visitor) -> None:
+    page = visitor.context.new_page()
+    page.set_default_timeout(10_000)
+    page.goto(visitor.chat.url.partition("/w/")[0] + "/requests")
+    page.get_by_role("button", name="Sign in").click()
+    visitor.sign_in(page, "ann")
+    page.wait_for_url("**/requests")
+    expect(page.get_by_text("Ann Okafor").first).to_be_visible()
+    expect(page.get_by_text("Refund 42.00 USD for order 1042").first).to_be_visible()
+
+
 def test_whoever_is_locked_out_at_the_provider_is_out_at_once(visitor: Visitor) -> None:
     visitor.be("Dana Reyes")
     expect(visitor.chat.get_by_role("button", name="Withdraw").last).to_be_visible()
@@ -250,3 +265,13 @@ def test_whoever_is_locked_out_at_the_provider_is_out_at_once(visitor: Visitor) 
     visitor.be("Dana Reyes")
     visitor.say(ASK)
     expect(visitor.chat.get_by_role("button", name="Withdraw")).to_have_count(0)
+
+
+def _assert_accessible(page: Page) -> None:
+    """WCAG AA, in both schemes."""
+    rules = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        found = Axe().run(page, options=rules).response["violations"]
+        assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in found] == []
+    page.emulate_media(color_scheme="light")

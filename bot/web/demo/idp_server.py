@@ -19,6 +19,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs
 
 warnings.simplefilter("ignore")  # of libraries that this project does not choose
 os.environ["AUTHLIB_INSECURE_TRANSPORT"] = "1"  # plain http, which never leaves the loopback interface
@@ -293,9 +294,13 @@ def main() -> None:
     # Answers alone go to standard output, whatever a library prints.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    provider = Provider(json.loads(sys.stdin.readline()))
+    setup = json.loads(sys.stdin.readline())
+    provider = Provider(setup)
 
     def one_at_a_time(environ: Any, start_response: Any) -> Any:
+        asked = parse_qs(environ["QUERY_STRING"])
+        if setup["always_ask"] and environ["PATH_INFO"] == "/oauth/authorize" and "prompt" not in asked:
+            environ["QUERY_STRING"] += "&prompt=select_account"
         with BUSY:
             return list(provider.app(environ, start_response))
 
