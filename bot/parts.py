@@ -75,6 +75,10 @@ class Parts:
         """Who they are by the directory at this moment; None: gone."""
         return await self.writer.read(lambda conn: self.people.current(conn, tenant, subject))
 
+    def speaks_for(self, tenant: TenantId, surface: SurfaceName, team: str) -> bool:
+        """Whether what concerns `tenant` may be said in that chat team: it is another's once it has moved there."""
+        return self.directory.tenant_of(surface, team) == tenant
+
     async def holds(self, who: Principal, account: ChatUser) -> bool:
         """Whether `account` is still `who`'s: what is meant for a person goes to no account that changed hands."""
         owner = await self.book.by_account(account)

@@ -305,7 +305,7 @@ class TurnSegments:
 
     async def _sorry(self, row: TurnRow) -> None:
         surface = self._parts.surfaces.get(SurfaceName(row.surface))
-        if surface is None:
+        if surface is None or not self._parts.speaks_for(TenantId(row.tenant), surface.name, row.team):
             return
         try:
             await surface.say(

@@ -134,14 +134,15 @@ class Teller:
         places: list[tuple[ChatSurface, str, str]] = []
         for destination in view.destinations:
             if destination != "dm":
-                places.append((own, row.team, destination))
+                if self._parts.speaks_for(view.tenant, own.name, row.team):
+                    places.append((own, row.team, destination))
                 continue
             for who in await self._parts.holders(view.tenant, view.approver_roles):
                 account = None if who.subject == view.requester else await self._account(who, row)
                 if account is not None:
                     places.append((self._parts.surfaces[account.surface], account.team, f"dm:{account.user}"))
         if not places:
-            raise Later("no approver has a chat account that can be reached")
+            raise Later("no approver can be reached in a chat of this organisation")
         return places
 
     async def _account(self, who: Principal, row: TurnRow) -> ChatUser | None:
@@ -306,7 +307,9 @@ class Teller:
         return await self._parts.writer.read(lambda conn: store.turn(conn, view.tenant, view.turn_id))
 
     async def _copies(self, tenant: TenantId, card_id: str) -> tuple[Copy, ...]:
-        return await self._parts.writer.read(lambda conn: store.copies(conn, tenant, card_id))
+        """Where it stands; a team that is another organisation's by now is left alone (invariant 14)."""
+        found = await self._parts.writer.read(lambda conn: store.copies(conn, tenant, card_id))
+        return tuple(copy for copy in found if self._parts.speaks_for(tenant, copy.posted.surface, copy.posted.team))
 
     async def _put_copy(self, tenant: TenantId, card_id: str, copy: Copy) -> None:
         now = self._parts.clock()

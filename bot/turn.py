@@ -19,7 +19,7 @@ from audit.faults import StoreUnavailable
 from bot import card_text, commands, store, turn_log, welcome
 from bot.agent.transcript import Key, receive
 from bot.cards import Card
-from bot.identity.resolve import Refusal
+from bot.identity.resolve import Refusal, RefusalReason
 from bot.messages import AskAgain, ChatUser, Command, Incoming, LinkAnswer, Press, Room, Thread
 from bot.parts import Parts, stop_of
 from bot.ports import Ask, ChatSurface, Home, HomeLine, PressReply, Standing, SurfaceError, UserSaid
@@ -39,6 +39,7 @@ log = logging.getLogger("countersign.turn")
 COMMAND_WORD = "/countersign"
 MINUTE_S = 60
 NO_CHAT = "This chat is not connected to Countersign. Nothing was done."
+ELSEWHERE = "Here I serve the members of this workspace. Nothing was done. Write to me in your own."
 HOME_LINES = 20
 
 
@@ -99,6 +100,9 @@ class Turn:
         if await self.parts.writer.read(lambda conn: store.seen(conn, keys)):
             return ""
         who = await self.parts.resolver.resolve(message.who, surface)
+        if not isinstance(who, Refusal) and not self.parts.speaks_for(who.tenant, surface.name, message.thread.team):
+            # Somebody known, in a thread of another organisation's team (a shared channel): nobody there (invariant 14).
+            who = Refusal(RefusalReason.STRANGER, ELSEWHERE, who.tenant, who.subject)
         if isinstance(who, Refusal):
             return await self._refuse_message(surface, message, who)
         if message.text.split(maxsplit=1)[:1] == [COMMAND_WORD]:

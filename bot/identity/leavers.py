@@ -127,9 +127,9 @@ class Leavers:
         return person.active and bool(self._policy(person.tenant).roles.roles_of(person.groups))
 
     def _holder(self, conn: Connection, tenant: TenantId, account: ChatUser) -> Subject | None:
-        link = links.of_account(conn, account)
+        link = links.of_account(conn, tenant, account)
         if link is not None:
-            return link.subject if link.tenant == tenant else None
+            return link.subject
         person = self._directory.by_account(conn, account)  # people of a directory file have no link
         return person.subject if person is not None and person.tenant == tenant else None
 

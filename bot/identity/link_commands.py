@@ -78,8 +78,7 @@ class LinkCommands:
         now = self.clock()
 
         def unit(conn: Connection) -> Link | None:
-            link = links.of_account(conn, who)
-            mine = link if link is not None and link.tenant == tenant else None
+            mine = links.of_account(conn, tenant, who)
             self.audit.append(conn, end_link(conn, tenant, who, CAUSE_OWN, now))
             return mine
 
@@ -110,8 +109,9 @@ class LinkCommands:
 
     async def _mine(self, who: ChatUser) -> tuple[Link, Person | None] | None:
         def unit(conn: Connection) -> tuple[Link, Person | None] | None:
-            link = links.of_account(conn, who)
-            if link is None or link.tenant != self.directory.tenant_of(who.surface, who.team):
+            tenant = self.directory.tenant_of(who.surface, who.team)
+            link = None if tenant is None else links.of_account(conn, tenant, who)
+            if link is None:
                 return None
             return link, self.directory.by_subject(conn, link.tenant, link.subject)
 

@@ -360,8 +360,8 @@ class Linking:
         def unit(conn: Connection) -> tuple[Ticket, Person, str]:
             ticket = self._ticket(conn, flow, now)
             person = self.person(conn, flow.tenant, flow.subject)
-            there = links.of_account(conn, ticket.who)
-            if there is not None and (there.tenant, there.subject) != (flow.tenant, person.subject):
+            there = links.of_account(conn, flow.tenant, ticket.who)
+            if there is not None and there.subject != person.subject:
                 raise refused(Why.LINKED_TO_OTHER, flow.tenant, dict(links.described(ticket.who)))
             ended = tickets.end(conn, ticket, TicketEnd.USED, now)
             if not ended or not flows.advance(conn, flow, Step.CODE, now):

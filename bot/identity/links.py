@@ -1,7 +1,7 @@
 """Which person a chat account was proved to be. Knows the rows and their audit events; knows no proof and no browser.
 
-The key of an account is (surface, enterprise, team, account), that of a person (issuer, subject) in one tenant. An
-e-mail address is no key and is never looked at.
+The key of an account is (surface, enterprise, team, account), that of a person (issuer, subject), both in one tenant:
+a team that moves to another leaves its links behind. An e-mail address is no key and is never looked at.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class LinkedElsewhere(Exception):
     """The account is somebody else's already. An admin has to unlink it first."""
 
 
-def of_account(conn: Connection, who: ChatUser) -> Link | None:
-    """Whose account it is. The caller compares the tenant with its own (invariant 14)."""
-    row = conn.execute(sa.select(LINK).where(*_is(who))).first()
+def of_account(conn: Connection, tenant: TenantId, who: ChatUser) -> Link | None:
+    """Whose account it is in `tenant`, which the caller knows the account's team to belong to."""
+    row = conn.execute(sa.select(LINK).where(LINK.c.tenant == tenant, *_is(who))).first()
     return None if row is None else _link(row)
 
 
@@ -72,15 +72,15 @@ def bind(
     """Links `who` to `subject`. Nothing to do, and no event, if that is so already. `by`: the person, by default.
 
     Raises:
-        LinkedElsewhere: the account is another person's, or another tenant's.
+        LinkedElsewhere: the account is another person's.
     """
     dialect = sqlite if conn.dialect.name == "sqlite" else postgresql
     row = IdentityLink(
+        tenant=tenant,
         surface=who.surface,
         enterprise=who.enterprise,
         team=who.team,
         account=who.user,
-        tenant=tenant,
         issuer=subject.issuer,
         sub=subject.sub,
         how=how.value,
@@ -91,8 +91,8 @@ def bind(
     insert = dialect.insert(LINK).values(**row.model_dump()).on_conflict_do_nothing().returning(sa.literal(1))
     if conn.execute(insert).first() is not None:
         return [_event(Kind.IDENTITY_LINKED, how.value, tenant, who, subject, now, by)]
-    there = of_account(conn, who)
-    if there is None or (there.tenant, there.subject) != (tenant, subject):
+    there = of_account(conn, tenant, who)
+    if there is None or there.subject != subject:
         raise LinkedElsewhere(str(who))
     return []
 

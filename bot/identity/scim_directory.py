@@ -8,7 +8,7 @@ a group passes nothing on, so a role is never inherited by accident.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeAlias
 
@@ -81,29 +81,31 @@ class ScimDirectory:
     def by_account(self, conn: Connection, who: ChatUser) -> Person | None:
         if who.surface == WEB:
             return self._by_session(conn, who)
+        tenant = self._tenants.tenant_of(who.surface, who.team)
+        if tenant is None:
+            return None
         link = conn.execute(
-            sa.select(LINK.c.tenant, LINK.c.issuer, LINK.c.sub).where(
+            sa.select(LINK.c.issuer, LINK.c.sub).where(
+                # A team that has moved to another tenant takes nobody with it (invariant 14).
+                LINK.c.tenant == tenant,
                 LINK.c.surface == who.surface,
                 LINK.c.enterprise == who.enterprise,
                 LINK.c.team == who.team,
                 LINK.c.account == who.user,
             )
         ).first()
-        # A team that has moved to another tenant takes nobody with it (invariant 14).
-        if link is None or link.tenant != self._tenants.tenant_of(who.surface, who.team):
-            return None
-        return self.by_subject(conn, TenantId(link.tenant), Subject(link.issuer, link.sub))
+        return None if link is None else self.by_subject(conn, tenant, Subject(link.issuer, link.sub))
 
     def by_subject(self, conn: Connection, tenant: TenantId, subject: Subject) -> Person | None:
         if not subject.sub or subject.issuer != self._issuer(tenant):
             return None
-        found = _people(conn, tenant, subject.issuer, RESOURCE.c.external_id == subject.sub)
+        found = self._own(_people(conn, tenant, subject.issuer, RESOURCE.c.external_id == subject.sub))
         return found[0] if found else None
 
     def people(self, conn: Connection, tenant: TenantId) -> tuple[Person, ...]:
         """Everybody with a subject, active or not. Somebody without an externalId cannot be acted for."""
         issuer = self._issuer(tenant)
-        return () if issuer is None else _people(conn, tenant, issuer)
+        return () if issuer is None else self._own(_people(conn, tenant, issuer))
 
     def members(self, conn: Connection, tenant: TenantId, groups: frozenset[str]) -> tuple[Person, ...]:
         issuer = self._issuer(tenant)
@@ -113,7 +115,8 @@ class ScimDirectory:
         if not meant:
             return ()
         inside = sa.select(MEMBER.c.member_id).where(MEMBER.c.tenant == tenant, MEMBER.c.group_id.in_(meant))
-        return _people(conn, tenant, issuer, RESOURCE.c.active.is_(True), RESOURCE.c.resource_id.in_(inside))
+        active = RESOURCE.c.active.is_(True)
+        return self._own(_people(conn, tenant, issuer, active, RESOURCE.c.resource_id.in_(inside)))
 
     def groups_unmapped(self, conn: Connection, tenant: TenantId, known: frozenset[str]) -> tuple[str, ...]:
         """Groups that no role names, by the first name each can be mapped under."""
@@ -139,6 +142,20 @@ class ScimDirectory:
 
     def tenants(self) -> tuple[TenantId, ...]:
         return tuple(sorted(self._tenants.tenants))
+
+    def _own(self, people: tuple[Person, ...]) -> tuple[Person, ...]:
+        """With the accounts that are in teams of their tenant: nobody is written to where a team has moved away."""
+        return tuple(
+            replace(
+                one,
+                accounts=tuple(
+                    account
+                    for account in one.accounts
+                    if self._tenants.tenant_of(account.surface, account.team) == one.tenant
+                ),
+            )
+            for one in people
+        )
 
     def _issuer(self, tenant: TenantId) -> str | None:
         known = self._tenants.tenants.get(tenant)

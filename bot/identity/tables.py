@@ -94,15 +94,16 @@ class ScimRefusals(SQLModel, table=True):
 
 
 class IdentityLink(SQLModel, table=True):
-    """A chat account that was proved to be one subject's. An account is at most one person's."""
+    """A chat account that was proved to be one subject's. In a tenant an account is at most one person's; what it was in
+    the tenant that had its team before counts nowhere, and stands in nobody's way (invariant 14)."""
 
     __tablename__ = "identity_link"
 
+    tenant: str = Field(primary_key=True)
     surface: str = Field(primary_key=True)
     enterprise: str = Field(primary_key=True)
     team: str = Field(primary_key=True)
     account: str = Field(primary_key=True)
-    tenant: str
     issuer: str
     sub: str
     how: str

@@ -91,11 +91,12 @@ def providers(*, backchannel: str | None = None) -> Iterator[Providers]:
             "oidc-provider: run `make test`, or `cd tests/rigs && NODE_USE_SYSTEM_CA=1 npm ci --ignore-scripts`"
         )
     bases = (HTTPS, HTTP)
-    company = [f"{base}/signin/callback" for base in bases]
+    backs = ("/signin/callback", "/signin/callback/acme-idp", "/signin/callback/globex-idp")
+    company = [f"{base}{back}" for base in bases for back in backs]
     more: dict[str, Any] = {"post_logout_redirect_uris": [f"{base}/signin" for base in bases]}
     if backchannel is not None:
         more |= {"backchannel_logout_uri": backchannel, "backchannel_logout_session_required": True}
-        company.append(backchannel.replace("/signin/backchannel", "/signin/callback"))
+        company += [backchannel.replace("/signin/backchannel", back) for back in backs]
     slack = client("slack-app", *(f"{base}/link/slack" for base in bases), secret=SECRET)
     with (
         oidc_provider(clients=[client("acme-app", *company, secret=SECRET, **more)], accounts=ACCOUNTS) as acme,
@@ -203,7 +204,8 @@ class LinkHouse:
         return [(str(link.who), link.tenant, link.subject.sub) for link in rows]
 
     async def link_of(self, who: ChatUser) -> Link | None:
-        return await self.writer.read(lambda conn: links.of_account(conn, who))
+        tenant = self.tenants.tenant_of(who.surface, who.team)
+        return None if tenant is None else await self.writer.read(lambda conn: links.of_account(conn, tenant, who))
 
     async def audit(self, kind: str = "identity.") -> list[tuple[str, str]]:
         """(kind, status) of every row about identity, in order."""

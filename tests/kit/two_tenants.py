@@ -1,7 +1,7 @@
 """One deployment that serves two organisations which have everything in common but their chat teams.
 
-Same provider, user names, e-mail addresses, employee numbers, groups, subjects, chat user ids, order numbers. What tells
-them apart is a word that stands in every name: where it shows on the other side, something crossed the border.
+Same provider, user names, e-mail addresses, employee numbers, groups, subjects, chat user ids and order numbers. What
+tells them apart is a word that stands in every name: where it shows on the other side, something crossed the border.
 """
 
 from __future__ import annotations

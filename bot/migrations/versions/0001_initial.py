@@ -178,17 +178,17 @@ def upgrade() -> None:
     op.create_index('held_call_status', 'held_call', ['tenant', 'status', 'created_at'], unique=False)
     op.create_index('held_call_turn', 'held_call', ['tenant', 'turn_id'], unique=False)
     op.create_table('identity_link',
+    sa.Column('tenant', sa.String(), nullable=False),
     sa.Column('surface', sa.String(), nullable=False),
     sa.Column('enterprise', sa.String(), nullable=False),
     sa.Column('team', sa.String(), nullable=False),
     sa.Column('account', sa.String(), nullable=False),
-    sa.Column('tenant', sa.String(), nullable=False),
     sa.Column('issuer', sa.String(), nullable=False),
     sa.Column('sub', sa.String(), nullable=False),
     sa.Column('how', sa.String(), nullable=False),
     sa.Column('by', sa.String(), nullable=False),
     sa.Column('linked_at', UtcDateTime(), nullable=False),
-    sa.PrimaryKeyConstraint('surface', 'enterprise', 'team', 'account')
+    sa.PrimaryKeyConstraint('tenant', 'surface', 'enterprise', 'team', 'account')
     )
     op.create_index('identity_link_subject', 'identity_link', ['tenant', 'issuer', 'sub'], unique=False)
     op.create_table('kill_lock',
