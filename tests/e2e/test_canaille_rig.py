@@ -19,6 +19,7 @@ import jwt
 import psutil
 import pytest
 
+from bot import local_idp
 from bot.local_idp import LocalIdpError, free_port
 from tests.rigs.canaille_rig import Canaille, LoginRefused, canaille, start
 
@@ -205,7 +206,7 @@ def test_it_does_not_outlive_a_killed_test() -> None:
         ],
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": "."},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
     with parent:
         assert parent.stdout is not None
@@ -215,6 +216,12 @@ def test_it_does_not_outlive_a_killed_test() -> None:
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "Canaille outlived the process that started it"
         time.sleep(0.02)
+
+
+def test_without_its_environment_it_says_what_to_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(local_idp, "PYTHON", tmp_path / "python")
+    with pytest.raises(LocalIdpError, match="make demo-idp"), canaille((CALLBACK,)):
+        pytest.fail("it started without what it runs on")
 
 
 def test_two_stand_side_by_side() -> None:
