@@ -15,10 +15,11 @@ from starlette.routing import Route
 from audit.faults import StoreUnavailable
 from bot.identity import flows, opaque
 from bot.identity.flows import Flow, Purpose, Step
+from bot.identity.issuers import Issuer
 from bot.identity.link_words import account
 from bot.identity.linking import Linking
 from bot.identity.refusals import Refused, Why, refused
-from bot.identity.tenants import Tenant
+from bot.identity.tenants import Tenant, Tenants
 from bot.web.browser import SEALED, Form, NotOurs, Site, leave_for, paper, sorry
 from bot.web.oidc_leg import Leg
 
@@ -52,7 +53,8 @@ class LinkPages:
         flow = await self._flow(cookie, Step.COMPANY)
         issuer = self._linking.tenant(flow.tenant).issuer
         try:
-            returned = await self._leg.back(request, issuer, cookie, Step.COMPANY, COMPANY_BACK)
+            path = company_back(self._linking.tenants, issuer)
+            returned = await self._leg.back(request, issuer, cookie, Step.COMPANY, path)
         except Refused as no:
             raise await self._recorded(no, flow) from no
         await self._linking.company_answered(flow, returned.claims)
@@ -141,7 +143,8 @@ class LinkPages:
     # -- within --------------------------------------------------------------------------------------
 
     async def _to_company(self, tenant: Tenant, cookie: str) -> str:
-        return await self._leg.out(tenant.issuer, cookie, Step.COMPANY, COMPANY_BACK, anew=True)
+        path = company_back(self._linking.tenants, tenant.issuer)
+        return await self._leg.out(tenant.issuer, cookie, Step.COMPANY, path, anew=True)
 
     async def _flow(self, cookie: str, *steps: Step) -> Flow:
         """The flow of a browser that wants to go on; that it has none is a row."""
@@ -172,6 +175,16 @@ class LinkPages:
 
     def _route(self, path: str, hand: Hand, method: str) -> Route:
         return Route(path, answered(hand), methods=[method], middleware=SEALED)
+
+
+def company_back(tenants: Tenants, issuer: Issuer) -> str:
+    """Where `issuer` sends browsers back to: with several providers in one deployment, each to an address of its own.
+
+    With one address for all, a hostile provider could pass a browser on to another one with an address made elsewhere,
+    be handed that one's code at its own token endpoint, and use it in a sign-in of its own (RFC 9700, 4.4: mix-up).
+    """
+    several = len({one.issuer.issuer for one in tenants.tenants.values()}) > 1
+    return f"{COMPANY_BACK}/{issuer.name}" if several else COMPANY_BACK
 
 
 def answered(hand: Hand) -> Hand:

@@ -24,6 +24,13 @@ _FAULTS: Mapping[OidcFault, tuple[Why, int]] = {
 }
 
 
+OTHER_PROVIDER = OidcError(
+    OidcFault.ISSUER,
+    "This answer came to an address that belongs to another sign-in service than the one you were sent to. Nothing was "
+    "done. Start again; if it happens twice, tell an admin.",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Returned:
     """What a provider answered, verified. `id_token` is kept by nobody but the browser it is about."""
@@ -89,6 +96,9 @@ class Leg:
         # First of all: an answer that this browser did not ask for can do nothing, not even end its sign-in.
         if not opaque.same(_once(request, "state") or "", asked.state):
             raise refused(Why.STATE)
+        # Before the code is shown to anybody: one that came to another provider's address is another provider's.
+        if request.scope["path"] != path:
+            raise _of_provider(OTHER_PROVIDER)
         try:
             check_response_issuer(await self.oidc.discover(issuer), _once(request, "iss"))
             if "error" in request.query_params:

@@ -26,7 +26,7 @@ from bot.identity.sealing import KeyAway, Vessel
 from bot.identity.sessions import SessionEnd
 from bot.identity.tenants import Tenant
 from bot.web.browser import SEALED, NotOurs, leave_for, own_path, paper, sorry
-from bot.web.link import COMPANY_BACK, FLOW_COOKIE, Hand, LinkPages, answered
+from bot.web.link import COMPANY_BACK, FLOW_COOKIE, Hand, LinkPages, answered, company_back
 from bot.web.oidc_leg import Leg, Returned
 from bot.web.signed_in import COOKIE, SignedInBrowsers
 from policy.model import Subject, TenantId
@@ -57,6 +57,7 @@ class SignIn:
             route("/signin", self._page, "GET"),
             route("/signin", self._begin, "POST"),
             route(COMPANY_BACK, self._back, "GET"),
+            route(COMPANY_BACK + "/{issuer}", self._back, "GET"),
             route("/signout", self._sign_out, "POST"),
         ]
 
@@ -81,8 +82,9 @@ class SignIn:
         cookie = await self.linking.writer.run(
             lambda conn: flows.start(conn, tenant.tenant, Purpose.PAGE, Step.COMPANY, now, back_to=back_to)
         )
+        path = company_back(self.linking.tenants, tenant.issuer)
         there = await self.leg.out(
-            tenant.issuer, cookie, Step.COMPANY, COMPANY_BACK, lasting=tenant.acts_elsewhere and self.grants is not None
+            tenant.issuer, cookie, Step.COMPANY, path, lasting=tenant.acts_elsewhere and self.grants is not None
         )
         answer = leave_for(there, tenant.name)
         self.browsers.site.give(answer, FLOW_COOKIE, cookie, int(flows.LIFETIME.total_seconds()))
@@ -98,8 +100,9 @@ class SignIn:
         if flow.purpose is Purpose.LINK:
             return await self.link_pages.company_back(request, cookie)
         tenant = self.linking.tenant(flow.tenant)
+        path = company_back(self.linking.tenants, tenant.issuer)
         try:
-            returned = await self.leg.back(request, tenant.issuer, cookie, Step.COMPANY, COMPANY_BACK)
+            returned = await self.leg.back(request, tenant.issuer, cookie, Step.COMPANY, path)
         except Refused as no:
             over = None if no.why is Why.STATE else flow
             raise await self.linking.record(no.about(flow.tenant, {"at": "signin"}), None, over) from no
