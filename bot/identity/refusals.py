@@ -16,7 +16,7 @@ from bot.identity.tickets import Ticket, TicketEnd
 from policy.model import TenantId
 
 ROWS_A_MINUTE: Final = 20
-"""Of one reason in one tenant, by one process; the rest is counted and told with the next minute's first."""
+"""Of one reason (and word, of a token) in one tenant, by one process; the rest is told with the next minute's first."""
 
 
 class Why(StrEnum):
@@ -94,12 +94,14 @@ class _Count:
 class Ration:
     """Turns refusals into audit rows, so many a minute and no more."""
 
-    _counts: dict[tuple[TenantId | None, Why], _Count] = field(default_factory=dict)
+    _counts: dict[tuple[TenantId | None, Why, Json], _Count] = field(default_factory=dict)
 
     def event(self, refused: Refused, now: datetime, subject: str | None = None) -> Event | None:
         """The row; None: there were too many of them in this minute, and the next row will say how many."""
         minute = now.replace(second=0, microsecond=0)
-        count = self._counts.setdefault((refused.tenant, refused.why), _Count(minute))
+        # A token's word is one of a closed set: a flood of one kind of forgery hides no other.
+        kind = refused.tenant, refused.why, refused.detail.get("token")
+        count = self._counts.setdefault(kind, _Count(minute))
         if count.minute != minute:
             count.minute, count.rows = minute, 0
         if count.rows >= ROWS_A_MINUTE:
