@@ -101,7 +101,7 @@ class Turn:
             return ""
         who = await self.parts.resolver.resolve(message.who, surface)
         if not isinstance(who, Refusal) and not self.parts.speaks_for(who.tenant, surface.name, message.thread.team):
-            # Somebody known, in a thread of another organisation's team (a shared channel): nobody there (invariant 14).
+            # Somebody known, in a thread of another organisation's team: nobody there (invariant 14).
             who = Refusal(RefusalReason.STRANGER, ELSEWHERE, who.tenant, who.subject)
         if isinstance(who, Refusal):
             return await self._refuse_message(surface, message, who)

@@ -94,8 +94,10 @@ class ScimRefusals(SQLModel, table=True):
 
 
 class IdentityLink(SQLModel, table=True):
-    """A chat account that was proved to be one subject's. In a tenant an account is at most one person's; what it was in
-    the tenant that had its team before counts nowhere, and stands in nobody's way (invariant 14)."""
+    """A chat account that was proved to be one subject's. In a tenant an account is at most one person's.
+
+    What it was in the tenant that had its team before counts nowhere, and stands in nobody's way (invariant 14).
+    """
 
     __tablename__ = "identity_link"
 

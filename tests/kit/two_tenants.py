@@ -24,11 +24,11 @@ from starlette.applications import Starlette
 from bot import app as bot_app
 from bot import service as bot_service
 from bot.cards import Card, Item
-from bot.core import Core, Running, open_core, utc_now
+from bot.core import Core, Running, open_core, running, utc_now
 from bot.identity import sessions
 from bot.messages import AskAgain, ChatUser, Command, Incoming, LinkAnswer, Press, Room, SurfaceName, Thread
-from bot.ports import Ask, Home, Posted, PressReply
-from bot.proving import Provider
+from bot.ports import Home, Posted, PressReply
+from bot.proving import Provider, provider
 from bot.settings import Settings, Slack, read
 from bot.slack.installs import Installs
 from bot.slack.workspaces import NotInstalled, Workspace
@@ -213,19 +213,26 @@ def opened(settings: Settings) -> Iterator[Core]:
 
 @dataclass
 class Two:
-    """The running deployment. `app`: the whole HTTP application as `countersign serve` mounts it."""
+    """The deployment. `app`: the whole HTTP application as `countersign serve` mounts it."""
 
     core: Core
-    service: Running
-    wall: Wall
-    app: Starlette
     folder: Path
     environ: dict[str, str]
+    wall: Wall = field(default_factory=Wall)
+    served: tuple[Running, Starlette] | None = None
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
     def turn(self) -> Turn:
-        return self.service.turn
+        return self._served()[0].turn
+
+    @property
+    def app(self) -> Starlette:
+        return self._served()[1]
+
+    def _served(self) -> tuple[Running, Starlette]:
+        assert self.served is not None, "this test has the door alone"
+        return self.served
 
     def next(self, letter: str) -> str:
         return f"{letter}{next(self.numbers)}"
@@ -265,7 +272,7 @@ class Two:
     # -- people at the door
 
     async def who(self, tenant: TenantId, sub: str) -> Principal:
-        found = await self.service.turn.parts.person(tenant, subject(sub))
+        found = await self.core.writer.read(lambda conn: self.core.people.current(conn, tenant, subject(sub)))
         assert found is not None
         return found
 
@@ -352,7 +359,7 @@ def tables(conn: sa.Connection) -> dict[str, list[str]]:
 class _Taken:
     """What `serve` put together, taken where it would have gone to the network."""
 
-    app: asyncio.Future[Starlette]
+    app: asyncio.Future[Any]
     running: list[Running] = field(default_factory=list)
     over: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -374,7 +381,7 @@ async def serving(folder: Path, url: str | None = None) -> AsyncIterator[Two]:
     settings = read(environ, file_here=False)
     assert settings.slack is not None
     taken, wall = _Taken(asyncio.get_running_loop().create_future()), Wall()
-    running, provider, installs = bot_service.running, bot_service.provider, bot_service._installs
+    installs = bot_service._installs
 
     def slack_of(core: Core, slack: Slack) -> tuple[Any, Installs | None]:
         wall.book = core.book
@@ -389,7 +396,7 @@ async def serving(folder: Path, url: str | None = None) -> AsyncIterator[Two]:
     @contextlib.asynccontextmanager
     async def keyed() -> AsyncIterator[Provider]:
         async with provider() as idp:
-            yield replace(idp, keys=Published())
+            yield replace(idp, keys=Published())  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch, opened(settings) as core:
         patch.setattr(bot_service, "slack_of", slack_of)
@@ -398,13 +405,19 @@ async def serving(folder: Path, url: str | None = None) -> AsyncIterator[Two]:
         patch.setattr(bot_service, "OrderlyServer", taken.server)
         task = asyncio.create_task(bot_service.serve(core, settings.slack))
         try:
-            await asyncio.wait({task, taken.app}, return_when=asyncio.FIRST_COMPLETED)
+            ended: set[asyncio.Future[Any]] = {task, taken.app}
+            await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
                 task.result()
-            yield Two(core, taken.running[0], wall, taken.app.result(), folder, environ)
+            yield Two(core, folder, environ, wall, (taken.running[0], taken.app.result()))
         finally:
             taken.over.set()
             await task
 
 
-__all__ = ["ACME", "GLOBEX", "Ask", "Two", "found_deployment", "serving"]
+@contextlib.contextmanager
+def door_alone(folder: Path, url: str | None = None) -> Iterator[Two]:
+    """What decides, as the shell has it too: nothing that is queued runs by itself."""
+    environ = environment(folder, url)
+    with opened(read(environ, file_here=False)) as core:
+        yield Two(core, folder, environ)

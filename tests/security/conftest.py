@@ -55,13 +55,18 @@ async def two(two_folder: Path) -> AsyncIterator[Two]:
 
 
 @pytest.fixture
-async def two_anywhere(engine_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Two]:
-    """It is served, on both databases."""
+def two_folder_anywhere(engine_url: str, request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, str | None]:
+    """That deployment for one test, on both databases; the second part: its address where it is not in the folder."""
     if engine_url.startswith("sqlite"):
-        folder, url = request.getfixturevalue("two_folder"), None
-    else:
-        folder, url = tmp_path / "two", engine_url
-        folder.mkdir()
-        found_deployment(folder, url)
-    async with serving(folder, url) as running:
+        return request.getfixturevalue("two_folder"), None
+    folder = tmp_path / "two"
+    folder.mkdir()
+    found_deployment(folder, engine_url)
+    return folder, engine_url
+
+
+@pytest.fixture
+async def two_anywhere(two_folder_anywhere: tuple[Path, str | None]) -> AsyncIterator[Two]:
+    """It is served, on both databases."""
+    async with serving(*two_folder_anywhere) as running:
         yield running

@@ -157,9 +157,9 @@ async def press(at: Border) -> None:
             part: dict[str, Any] = {"data": form | {"on": "one"}, "headers": {"hx-request": "true"}}
             await at.same((GLOBEX, sub), "POST", path, view.held_id, NOBODY, **part)
     # A cookie of one with the form of the other's page.
-    for cookie, form in ((GLOBEX, ACME), (ACME, GLOBEX)):
+    for cookie, page in ((GLOBEX, ACME), (ACME, GLOBEX)):
         answer = await at.ask(
-            (cookie, "ann"), "POST", path.replace("ID", view.held_id), data=press_form(at, form, "ann")
+            (cookie, "ann"), "POST", path.replace("ID", view.held_id), data=press_form(at, page, "ann")
         )
         assert answer.status_code == 403
     assert (await at.two.core.gateway.view(ACME, view.held_id)) == view
