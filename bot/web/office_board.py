@@ -5,7 +5,7 @@ Draws nothing. Who may see a card is who may decide it, or who asked for it: the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,11 +20,11 @@ from bot.parts import Parts
 from policy.approval import ApprovalStatus
 from policy.model import Principal, TenantId
 from tools import approvals, killswitch, views
-from tools.approvals import HELD, table
+from tools.approvals import HELD, VOTE, table
 from tools.held import EffectState, HeldView
 
 HEAD = table(AuditHead)
-LOOKED_AT: Final = 200
+LOOKED_AT: Final = 100
 """Settled calls among which the newest that concern somebody are looked for."""
 DECIDED: Final = 12
 ENDED: Final = 20
@@ -69,11 +69,10 @@ def board(conn: Connection, parts: Parts, who: Principal) -> Board:
     """Everything of `who`."""
     here = mark(conn, who.tenant)
     waiting = views.waiting_for(conn, who)
-    pending = approvals.select(conn, who.tenant, HELD.c.status == ApprovalStatus.PENDING.value)
-    signed = _of(conn, who, pending, lambda view: any(vote.subject == who.subject for vote in view.votes))
+    signed = [view for view in _of(conn, who, _voted(conn, who)) if any(v.subject == who.subject for v in view.votes)]
     settled = approvals.select(conn, who.tenant, HELD.c.status != ApprovalStatus.PENDING.value, limit=LOOKED_AT)
     decided = sorted(
-        _of(conn, who, settled, lambda _view: True), key=lambda view: view.settled_at or view.created_at, reverse=True
+        _of(conn, who, settled)[: 3 * DECIDED], key=lambda view: view.settled_at or view.created_at, reverse=True
     )
     own = [_own(view) for view in views.asked_by(conn, who.tenant, who.subject)]
     ended = [one for one in own if not _open(one.view)]
@@ -116,17 +115,23 @@ def one(conn: Connection, who: Principal, held_id: str) -> One | None:
     return One(held_id, card, _own(view) if mine else None, stopped, here)
 
 
-def _of(
-    conn: Connection, who: Principal, rows: Iterable[approvals.HeldCall], like: Callable[[HeldView], bool]
-) -> list[HeldView]:
+def _voted(conn: Connection, who: Principal) -> list[approvals.HeldCall]:
+    """Pending calls on which `who` has ever voted."""
+    mine = sa.select(VOTE.c.held_id).where(
+        VOTE.c.tenant == who.tenant, VOTE.c.issuer == who.subject.issuer, VOTE.c.sub == who.subject.sub
+    )
+    pending = HELD.c.status == ApprovalStatus.PENDING.value
+    return approvals.select(conn, who.tenant, pending, HELD.c.held_id.in_(mine), limit=views.MOST)
+
+
+def _of(conn: Connection, who: Principal, rows: Iterable[approvals.HeldCall]) -> list[HeldView]:
     """Those of `rows` that somebody else asked for and `who` may, or might, decide."""
     found: list[HeldView] = []
     for row in rows:
         same_person = bool(row.person_key) and row.person_key == who.person_key
         if same_person or approvals.requester(row) == who.subject or not who.roles.intersection(approvals.roles(row)):
             continue
-        view = views.of(conn, row)
-        found += [view] if like(view) else []
+        found.append(views.of(conn, row))
     return found
 
 

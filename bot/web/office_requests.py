@@ -15,6 +15,7 @@ from sqlalchemy.engine import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from audit.canonical import clean_text
 from bot.messages import AskAgain, Press
 from bot.ports import Service
 from bot.web import office_board
@@ -26,6 +27,7 @@ from policy.approval import Verb
 HERE: Final = "/requests"
 MAX_TEXT: Final = 2_500
 """Characters of a reason or a question; what fits into a form however it is encoded."""
+MAX_ID: Final = 200
 ASKS: Final = {
     Verb.REJECT: "Say why you reject it; the requester is told. Nothing was done yet.",
     Verb.ASK: "Write what you want to know. Nothing was sent yet.",
@@ -55,7 +57,7 @@ class RequestPages:
         visitor = await self.reception.visitor(request)
         if visitor is None:
             return self.reception.browsers.to_signin(request)
-        found = await self._one(visitor, request.path_params["held_id"])
+        found = await self._one(visitor, _held_id(request))
         if found is None:
             return nothing_here()
         return page("request.html", visitor, HERE, one=found, notice="", refused=False)
@@ -70,7 +72,7 @@ class RequestPages:
         if known == here:
             return Response(status_code=204)
         visitor = await self.reception.known(signed)
-        drawn = await self._drawn(visitor, request.path_params.get("held_id"))
+        drawn = await self._drawn(visitor, _held_id(request) if "held_id" in request.path_params else None)
         return nothing_here() if drawn is None else HTMLResponse(drawn)
 
     async def press(self, request: Request) -> Response:
@@ -88,7 +90,7 @@ class RequestPages:
             await self.reception.browsers.site.form(request)
             return nobody_here(request, self.reception.browsers.to_signin(request))
         form = await self.reception.browsers.form(request, visitor.signed)
-        held_id = request.path_params["held_id"]
+        held_id = _held_id(request)
         status, refused = 200, False
         try:
             sentence = await hand(visitor, held_id, form)
@@ -167,3 +169,8 @@ class RequestPages:
             return office_board.one(conn, who, held_id)
 
         return await self.reception.parts.writer.read(unit)
+
+
+def _held_id(request: Request) -> str:
+    """As both databases can compare it: whatever stands in an address was typed by somebody."""
+    return clean_text(str(request.path_params["held_id"])).replace("\x00", "")[:MAX_ID]

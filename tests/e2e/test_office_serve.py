@@ -1,4 +1,4 @@
-"""`countersign serve` as a company has it: people of a real IdP, a request in Slack, the countersignature on the page."""
+"""`countersign serve` as a company has it: people of a real IdP, asked in Slack, countersigned on the page."""
 
 from __future__ import annotations
 

@@ -227,6 +227,12 @@ async def office_house(folder: Path, script: Script = asked_for, base_url: str =
         core.close()
 
 
+def guards(conn: Connection) -> list[str]:
+    """The triggers that keep the log append-only: what somebody who alters it drops first."""
+    found = conn.execute(sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars()
+    return [str(name) for name in found]
+
+
 def text_of(answer: httpx2.Response) -> str:
     """What a reader sees, roughly."""
     body = re.sub(r"<(style|script|title)\b.*?</\1>", " ", answer.text, flags=re.DOTALL)

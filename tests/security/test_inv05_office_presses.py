@@ -72,7 +72,7 @@ async def test_a_leavers_open_page_decides_nothing(house: OfficeHouse) -> None:
     ann = await house.sign_in("ann")
     assert refund.headline in (await ann.get("/requests")).text
     house.idp().activate("ann", False)
-    answer = await ann.press(refund, "approve", **{"on": "all"})
+    answer = await ann.press(refund, "approve", on="all")
     assert answer.status_code == 303
     assert (await ann.poll()).status_code == 401
     assert (await house.view(refund.held_id)).votes == ()

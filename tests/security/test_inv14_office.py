@@ -6,16 +6,20 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from bot.messages import ChatUser
-from bot.ports import Standing, SurfaceError
+from bot.messages import ChatUser, Thread
+from bot.ports import Home, Posted, Standing, SurfaceError
 from bot.web.signed_in import WEB
-from tests.kit.office_house import ACME, GLOBEX, OfficeHouse, office_house, text_of
+from tests.kit.office_house import ACME, GLOBEX, OfficeHouse, guards, office_house, text_of
 from tests.kit.provision import ISSUER
 from tools.held import Scope, ScopeKind
 from tools.stops import By
 
 ACMES = ("Dana Reyes", "Ann Okafor", "Acme", "T0ACME", "acme", "order 1002")
+
+
+PART = {"hx-request": "true"}
 
 
 @pytest.fixture
@@ -69,14 +73,14 @@ async def test_a_request_of_the_other_organisation_is_as_unknown_as_none(house: 
             assert theirs.status_code == 404
         for verb in ("approve", "reject", "ask", "withdraw"):
             fields = {"revision": "1", "digest": held.digest, "verb": verb, "text": "because"}
-            theirs = await gus.post(f"/requests/{held.held_id}/press", fields, **{"hx-request": "true"})
-            none = await gus.post("/requests/h_0000000000000000/press", fields, **{"hx-request": "true"})
+            theirs = await gus.post(f"/requests/{held.held_id}/press", fields, **PART)
+            none = await gus.post("/requests/h_0000000000000000/press", fields, **PART)
             assert theirs.status_code == none.status_code == 404
             assert _said(theirs.text) == _said(none.text)
-        theirs, none = (await gus.post(f"/requests/{one}/again") for one in (held.held_id, "h_0")), None
-        async for answer in theirs:
-            assert answer.status_code == 404
-            assert "There is no such request any more" in text_of(answer)
+        again = [await gus.post(f"/requests/{one}/again", None, **PART) for one in (held.held_id, "h_0")]
+        assert [answer.status_code for answer in again] == [404, 404]
+        assert _said(again[0].text) == _said(again[1].text)
+        assert "There is no such request any more" in text_of(again[0])
         assert (await house.view(held.held_id)).votes == ()
     # The rows stand in the log of whoever pressed, and in no other.
     assert await house.audit("approval.pressed") == []
@@ -84,15 +88,13 @@ async def test_a_request_of_the_other_organisation_is_as_unknown_as_none(house: 
 
 
 async def test_the_chain_that_is_verified_is_ones_own(house: OfficeHouse) -> None:
-    import sqlalchemy as sa
-
     await house.ask()
     await house.ask("gina", GLOBEX)
+    gaud, aud = await house.sign_in("gaud", GLOBEX), await house.sign_in("aud")
     with sa.create_engine(house.core.settings.database_url).begin() as conn:
-        for name in conn.execute(sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars().all():
+        for name in guards(conn):
             conn.execute(sa.text(f"DROP TRIGGER {name}"))
         conn.execute(sa.text("UPDATE agent_audit_log SET status = 'x' WHERE tenant_id = 'acme' AND seq = 3"))
-    gaud, aud = await house.sign_in("gaud", GLOBEX), await house.sign_in("aud")
     theirs = text_of(await gaud.post("/audit/verify"))
     assert "The chain holds." in theirs
     assert "acme" not in theirs
@@ -133,9 +135,6 @@ async def test_a_session_that_is_over_is_a_stranger(house: OfficeHouse) -> None:
 
 
 async def test_nothing_is_ever_posted_to_the_page(house: OfficeHouse) -> None:
-    from bot.messages import Thread
-    from bot.ports import Home, Posted
-
     surface = house.service.surfaces[WEB]
     ann = ChatUser(WEB, ACME, f"{ISSUER}|ann")
     thread = Thread(WEB, ACME, "c", "r")
@@ -157,7 +156,7 @@ async def test_nothing_is_ever_posted_to_the_page(house: OfficeHouse) -> None:
     # Ann is signed in while cards go out, and they go to her chat.
     await house.sign_in("ann")
     await house.ask()
-    copies = await house.rows("SELECT surface FROM card_copy")
+    copies = await house.rows("SELECT surface FROM posted_card")
     assert {row.surface for row in copies} == {"slack"}
 
 

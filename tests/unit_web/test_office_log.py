@@ -12,8 +12,9 @@ import pytest
 import sqlalchemy as sa
 
 from audit.export import verify_export
+from audit.faults import StoreUnavailable
 from bot.web import office_proof
-from tests.kit.office_house import ACME, BASE, Browser, OfficeHouse, office_house, text_of
+from tests.kit.office_house import ACME, BASE, Browser, OfficeHouse, guards, office_house, text_of
 from tools.held import Scope, ScopeKind
 from tools.stops import By
 
@@ -87,9 +88,7 @@ async def test_a_row_shows_the_bytes_that_were_hashed(house: OfficeHouse) -> Non
     for words in (row.canonical, row.prev_hash, row.row_hash, "The hash fits.", "countersigned by Ann Okafor"):
         assert words in page
     with sa.create_engine(house.core.settings.database_url).begin() as conn:
-        conn.execute(sa.text("DROP TRIGGER IF EXISTS agent_audit_log_no_update"))
-        names = conn.execute(sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars().all()
-        for name in names:
+        for name in guards(conn):
             conn.execute(sa.text(f"DROP TRIGGER {name}"))
         conn.execute(
             sa.text("UPDATE agent_audit_log SET canonical = replace(canonical, '42.00', '24.00') WHERE seq = :seq"),
@@ -103,10 +102,10 @@ async def test_the_chain_is_verified_with_a_button(house: OfficeHouse) -> None:
     whole = await aud.post("/audit/verify")
     assert "The chain holds." in text_of(whole)
     assert "unproven" not in text_of(whole)
-    part = await aud.post("/audit/verify", **{"hx-request": "true"})
+    part = await aud.post("/audit/verify", None, **{"hx-request": "true"})
     assert "<html" not in part.text
     with sa.create_engine(house.core.settings.database_url).begin() as conn:
-        for name in conn.execute(sa.text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).scalars().all():
+        for name in guards(conn):
             conn.execute(sa.text(f"DROP TRIGGER {name}"))
         conn.execute(sa.text("UPDATE agent_audit_log SET actor_user_id = 'bob' WHERE kind = 'approval.decided'"))
     broken = text_of(await aud.post("/audit/verify"))
@@ -139,8 +138,6 @@ async def test_downloads_are_the_rows_that_were_asked_for(house: OfficeHouse, mo
 
 
 async def test_nothing_leaves_where_it_cannot_be_recorded(house: OfficeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    from audit.faults import StoreUnavailable
-
     aud = await _some_history(house)
 
     async def full(_events: object) -> None:
@@ -209,8 +206,6 @@ async def test_signing_out_takes_the_forms_own_token(house: OfficeHouse) -> None
 async def test_the_database_being_away_is_said_on_the_page_that_stands(
     house: OfficeHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from audit.faults import StoreUnavailable
-
     ann = await house.sign_in("ann")
 
     async def away(*_args: object, **_more: object) -> None:

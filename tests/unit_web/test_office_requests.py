@@ -1,15 +1,18 @@
-"""The page of requests over the real door: what one person sees, what a press leads to, and what a browser must prove."""
+"""The page of requests over the real door: what one person sees, what a press leads to, what a browser must prove."""
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from bot.ports import ModelAnswer, ModelRequest
 from policy.approval import ApprovalStatus
 from tests.kit.office_house import ACME, BASE, OfficeHouse, office_house, text_of
+from tests.kit.scripted import calls, says
 
 
 @pytest.fixture
@@ -168,11 +171,7 @@ async def test_the_live_part_comes_only_when_something_happened(house: OfficeHou
 
 async def test_a_page_left_open_keeps_nobody_signed_in(house: OfficeHouse) -> None:
     ann = await house.sign_in("ann")
-    await house.change("UPDATE web_session SET seen_at = '2020-01-01T00:00:00.000000Z' WHERE sub = 'dana'")
     seen = "SELECT seen_at FROM web_session WHERE sub = 'ann'"
-    await house.change(
-        "UPDATE web_session SET seen_at = replace(seen_at, substr(seen_at, 12, 5), substr(seen_at, 12, 5))"
-    )
     old = "strftime('%Y-%m-%dT%H:%M:%S', 'now', '-20 minutes') || '.000000Z'"
     await house.change(f"UPDATE web_session SET seen_at = {old} WHERE sub = 'ann'")
     before = await house.rows(seen)
@@ -270,18 +269,14 @@ async def test_one_request_stands_alone_for_who_may_see_it(house: OfficeHouse) -
 
 
 async def test_words_of_strangers_are_text(tmp_path: Path) -> None:
-    from tests.kit.scripted import calls, says
-
     hostile = "</div><script>alert(1)</script><img src=x onerror=alert(2)> **bold** [x](javascript:alert(3)) {{ 7*7 }}"
 
-    def script(request: object) -> object:
-        last = request.messages[-1]  # type: ignore[attr-defined]
-        if "efund" not in getattr(last, "text", ""):
+    def script(request: ModelRequest) -> ModelAnswer:
+        if "efund" not in getattr(request.messages[-1], "text", ""):
             return says("It waits.")
-        args = {"to": "C-1007", "subject": hostile[:80], "body": hostile}
-        return calls(("email_send", args), text=hostile)  # type: ignore[arg-type]
+        return calls(("email_send", {"to": "C-1007", "subject": hostile[:80], "body": hostile}), text=hostile)
 
-    async with office_house(tmp_path, script) as house:  # type: ignore[arg-type]
+    async with office_house(tmp_path, script) as house:
         house.idp().patch(
             f"/Users/{house.idp().user('dana')}", {"op": "replace", "path": "displayName", "value": hostile}
         )
@@ -300,10 +295,4 @@ async def test_words_of_strangers_are_text(tmp_path: Path) -> None:
             assert page.status_code == 200
             for markup in ("<script>alert", "<img src=x", "<b>bold", "<strong>bold", 'href="javascript:', " 49 "):
                 assert markup not in page.text, markup
-        assert hostile in text_of_raw(pages[0])
-
-
-def text_of_raw(answer: object) -> str:
-    import html
-
-    return html.unescape(str(answer.text))  # type: ignore[attr-defined]
+        assert hostile in html.unescape(pages[0].text)
