@@ -10,10 +10,13 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from policy.model import TenantId
 from policy.rules import Policy, PolicyError, Problem, load
+
+MODELS: Final = "models.yaml"
+NO_OWN_MODELS: Final = "has no effect: the models are the deployment's, the same for every organisation."
 
 OnReload: TypeAlias = Callable[[Policy | PolicyError], None]
 """Told of every reload: the policy that holds from now on, or why the one before it still does."""
@@ -91,6 +94,13 @@ class PolicyFiles:
         own: dict[TenantId, Policy] = {}
         problems: list[Problem] = []
         for tenant, folder in self._over.items():
+            if (folder / MODELS).exists():
+                # A file that nobody reads must not look as if it held.
+                problems.append(
+                    Problem(
+                        f"{tenant}: {MODELS}", 0, "", NO_OWN_MODELS, "Remove it; change the deployment's file instead."
+                    )
+                )
             try:
                 own[tenant] = read_policy(self._folder, folder)
             except PolicyError as error:
