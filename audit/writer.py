@@ -93,6 +93,8 @@ def _postgres_engine(url: URL) -> Engine:
     engine = create_engine(
         url.set(drivername="postgresql+psycopg"),
         json_serializer=dump_json,
+        # Whatever the database's own default: what a lock makes final is read by the next statement, in a new picture.
+        isolation_level="READ COMMITTED",
         pool_size=WRITE_THREADS + READ_THREADS,
         max_overflow=16,
         pool_pre_ping=True,
