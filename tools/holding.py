@@ -19,14 +19,16 @@ from sqlalchemy.engine import Connection
 
 from audit.canonical import clean_text
 from audit.event import Event, Kind
+from audit.trip import Step
 from policy.approval import ApprovalStatus
 from policy.decide import Sums, decide
 from policy.model import Allowed, Denied, NeedsApproval, Principal, TenantId, ToolName
 from policy.rules import Policy
-from tools import approvals, evidence, killswitch, limits, signing, turnstile, views
+from tools import approvals, entering, evidence, killswitch, limits, signing, turnstile, views
 from tools.admission import Admitted, block_reason
 from tools.approvals import HELD, HeldCall
 from tools.door import Door
+from tools.entering import Entered
 from tools.held import Blocked, BlockReason, EffectState, Held, TurnContext
 from tools.killswitch import Target
 from tools.ports import Notice, NoticeKind
@@ -65,14 +67,13 @@ def left_problem(conn: Connection, door: Door, who: Principal, tool: ToolName) -
     return (block_reason(decision.reason), decision.sentence) if isinstance(decision, Denied) else None
 
 
-def stop_problem(conn: Connection, who: Principal, tool: ToolName, now: datetime) -> tuple[BlockReason, str] | None:
-    """Kill-switch, then lockout. The kill lock is held until the transaction ends."""
-    killswitch.lock(conn, who.tenant)
-    switch = killswitch.covering(conn, Target(who.tenant, tool, who.subject))
+def stop_problem(entered: Entered, who: Principal, tool: ToolName, now: datetime) -> tuple[BlockReason, str] | None:
+    """Kill-switch, then lockout, as they were when the transaction began; the locks keep them so until it ends."""
+    switch = entered.switches[Target(who.tenant, tool, who.subject)]
     if switch is not None:
         return BlockReason.STOPPED, f"{killswitch.stopped_sentence(switch)}. Nothing was done."
-    until = limits.locked_until(conn, who.tenant, who.subject, now)
-    if until is not None:
+    until = entered.locked_until[who.subject]
+    if until is not None and until > now:
         return (
             BlockReason.LOCKED_OUT,
             (
@@ -115,10 +116,10 @@ def hold(
     announced: set[str] = set()
     blocked_tools = set(refused)
     first = min(item.admitted.call_id for item in batch)
-    turnstile.together(conn, turn.tenant)
-    _serialise(conn, turn.tenant, batch)
+    asked = [(item.admitted.principal.subject, item.admitted.tool.name) for item in batch]
+    entered = entering.enter(conn, turn.tenant, asked, between=_sums(conn, turn.tenant, batch))
     for item in sorted(batch, key=lambda item: _presupposes_any(policy, item, batch)):
-        outcome = _hold_one(conn, door, policy, turn, item, first, blocked_tools, announced, events, now)
+        outcome = _hold_one(conn, door, policy, turn, entered, item, first, blocked_tools, announced, events, now)
         outcomes[item.admitted.call_id] = outcome
         if isinstance(outcome, Blocked):
             blocked_tools.add(item.admitted.tool.name)
@@ -134,6 +135,7 @@ def _hold_one(
     door: Door,
     policy: Policy,
     turn: TurnContext,
+    entered: Entered,
     item: ToHold,
     first: str,
     blocked_tools: set[ToolName],
@@ -161,7 +163,7 @@ def _hold_one(
             "This was not held, because what it announces was refused in the same answer. Nothing was sent.",
         )
     problem = (
-        stop_problem(conn, who, tool.name, now)
+        stop_problem(entered, who, tool.name, now)
         or left_problem(conn, door, who, tool.name)
         or _available_problem(conn, turn.tenant, item.resolved)
     )
@@ -326,14 +328,12 @@ def _presupposes_any(policy: Policy, item: ToHold, batch: Sequence[ToHold]) -> b
     return bool(others.intersection(policy.tools[item.admitted.tool.name].gate.presupposes))
 
 
-def _serialise(conn: Connection, tenant: TenantId, batch: Sequence[ToHold]) -> None:
-    """Two holds that count the same sums run one after the other (SQLite: they do anyway).
+def _sums(conn: Connection, tenant: TenantId, batch: Sequence[ToHold]) -> list[Step]:
+    """Locks: two holds that count the same sums run one after the other (SQLite: they do anyway).
 
     Everything at once, in one order and before any row is locked: otherwise two answers that refund the same two
-    orders would wait for each other, and a kill for both.
+    orders would wait for each other. Before the kill locks: a kill waits for no hold that waits for another one.
     """
-    if conn.dialect.name != "postgresql":
-        return
     names: set[str] = set()
     for item in batch:
         who, reservation = item.admitted.principal, item.resolved.reservation
@@ -342,6 +342,4 @@ def _serialise(conn: Connection, tenant: TenantId, batch: Sequence[ToHold]) -> N
             names.add(f"{tenant}|person|{person}")
         if reservation is not None:
             names.add(f"{tenant}|what|{reservation.resource}")
-    numbers = {int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True) for name in names}
-    for number in sorted(numbers):
-        conn.execute(sa.text("SELECT pg_advisory_xact_lock(:n)"), {"n": number})
+    return turnstile.lock_steps(conn, sorted(names, key=turnstile.number), exclusive=True)

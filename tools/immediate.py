@@ -10,7 +10,7 @@ from collections.abc import Callable
 from sqlalchemy.engine import Connection
 
 from audit.event import Kind
-from tools import effects, evidence, holding, turnstile
+from tools import effects, entering, evidence, holding
 from tools.admission import Admitted
 from tools.door import Door
 from tools.effects import Taken
@@ -27,9 +27,9 @@ def begin(conn: Connection, door: Door, turn: TurnContext, admitted: Admitted) -
     call_id, arguments = admitted.call_id, admitted.arguments
     if tool.redo is not Redo.READ_ONLY and (found := effects.read(conn, turn.tenant, call_id)) is not None:
         return Taken(found)
-    turnstile.together(conn, turn.tenant)
+    entered = entering.enter(conn, who.tenant, [(who.subject, tool.name)])
     problem = (
-        holding.stop_problem(conn, who, tool.name, now)
+        holding.stop_problem(entered, who, tool.name, now)
         or holding.left_problem(conn, door, who, tool.name)
         or holding.rate_problem(conn, door.policy(who.tenant), who, tool.name, now)
     )

@@ -1,12 +1,19 @@
 """The kill-switch: who stopped what, since when, why (invariant 8).
 
-Rows, so that it needs no model and no chat and holds for every replica. A claim reads the lock row shared
-in its own transaction; a kill takes it exclusively: after the kill has committed nothing new is claimed.
+Rows, so that it needs no model and no chat and holds for every replica. A claim holds the kill locks shared until its
+transaction ends; a kill takes one of them exclusively before it writes: after the kill has committed nothing new is
+claimed. What the locks make final is read by a later statement than the one that takes them (`audit.trip`).
+
+On PostgreSQL two advisory locks, the deployment's and then the tenant's; their queue is fair, so a kill waits for
+those that are claiming and for nobody who comes after it. A tenant's kill shares the deployment's lock, a kill of
+everything takes that alone and so has every tenant's claims behind it. Their place in the order of all locks:
+`turnstile`. On SQLite the write transaction is the lock.
 """
 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,8 +22,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlmodel import Field, SQLModel
 
+from audit.trip import Prepared, Row, Step, take
 from audit.types import UtcDateTime
 from policy.model import Subject, TenantId, ToolName
+from tools import turnstile
 from tools.approvals import table
 from tools.held import KillView, Scope, ScopeKind
 
@@ -46,7 +55,7 @@ class Switch(SQLModel, table=True):
 
 
 class SwitchLock(SQLModel, table=True):
-    """One row a tenant: what claims and kills lock, and how many switches were ever thrown."""
+    """How many switches a tenant, or the deployment, ever threw. No row: none."""
 
     __tablename__ = "kill_lock"
 
@@ -58,9 +67,17 @@ SWITCH = table(Switch)
 LOCK = table(SwitchLock)
 
 
+def _thrown(whose: sa.BindParameter[str]) -> sa.ScalarSelect[int]:
+    return sa.select(LOCK.c.thrown).where(LOCK.c.tenant == whose).scalar_subquery()
+
+
 # Every claim and every call asks these: built once, because building them cost more than running them.
-_LOCK_SHARED = sa.select(LOCK.c.thrown).where(LOCK.c.tenant == sa.bindparam("name")).with_for_update(read=True)
-_LOCK_ALONE = sa.select(LOCK.c.thrown).where(LOCK.c.tenant == sa.bindparam("name")).with_for_update()
+_THROWN = Prepared(
+    sa.select(
+        sa.func.coalesce(_thrown(sa.bindparam("everywhere")), 0).label("everywhere"),
+        sa.func.coalesce(_thrown(sa.bindparam("tenant_id")), 0).label("tenant"),
+    )
+)
 _COVERS = (
     sa.select(SWITCH)
     .where(
@@ -75,11 +92,13 @@ _COVERS = (
     .order_by(SWITCH.c.since)
     .limit(1)
 )
-_COVERING = _COVERS.where(SWITCH.c.active.is_(True))
-_THROWN_SINCE = _COVERS.where(
-    sa.or_(
-        sa.and_(SWITCH.c.tenant == EVERYWHERE, SWITCH.c.number > sa.bindparam("seen_everywhere")),
-        sa.and_(SWITCH.c.tenant == sa.bindparam("tenant_id"), SWITCH.c.number > sa.bindparam("seen_tenant")),
+_COVERING = Prepared(_COVERS.where(SWITCH.c.active.is_(True)))
+_THROWN_SINCE = Prepared(
+    _COVERS.where(
+        sa.or_(
+            sa.and_(SWITCH.c.tenant == EVERYWHERE, SWITCH.c.number > sa.bindparam("seen_everywhere")),
+            sa.and_(SWITCH.c.tenant == sa.bindparam("tenant_id"), SWITCH.c.number > sa.bindparam("seen_tenant")),
+        )
     )
 )
 
@@ -102,34 +121,52 @@ class Generation:
 
 
 def lock(conn: Connection, tenant: TenantId | None, *, exclusive: bool = False) -> Generation:
-    """Take the lock rows of the deployment and of `tenant`, always in this order.
+    """Take the kill locks of the deployment and of `tenant`, always in this order, and read what they protect.
 
-    Shared by claims and decisions, exclusive by kills and resumes. On SQLite the write transaction is the lock.
+    Shared by claims and decisions, exclusive by kills and resumes; None is the deployment alone.
     """
-    if tenant is None:
-        return Generation(_lock_row(conn, EVERYWHERE, exclusive), 0)
-    return Generation(_lock_row(conn, EVERYWHERE, False), _lock_row(conn, tenant, exclusive))
+    return generation(take(conn, lock_steps(conn, tenant, exclusive=exclusive))[-1])
 
 
-def _lock_row(conn: Connection, name: str, exclusive: bool) -> int:
-    wanted = _LOCK_ALONE if exclusive else _LOCK_SHARED
-    found = conn.execute(wanted, {"name": name}).scalar()
-    if found is None:
-        dialect = sqlite if conn.dialect.name == "sqlite" else postgresql
-        conn.execute(dialect.insert(LOCK).values(tenant=name, thrown=0).on_conflict_do_nothing())
-        found = conn.execute(wanted, {"name": name}).scalar_one()
-    return int(found)
+def lock_steps(conn: Connection, tenant: TenantId | None, *, exclusive: bool = False) -> list[Step]:
+    """`lock`, for a trip that goes on. Its last step reads the `generation`."""
+    names = [_lock_name(EVERYWHERE)] if tenant is None else [_lock_name(EVERYWHERE), _lock_name(tenant)]
+    return [
+        *turnstile.lock_steps(conn, names[:-1]),
+        *turnstile.lock_steps(conn, names[-1:], exclusive=exclusive),
+        Step(_THROWN, {"everywhere": EVERYWHERE, "tenant_id": tenant}),
+    ]
+
+
+def generation(found: Sequence[Row]) -> Generation:
+    """What the last of `lock_steps` read."""
+    (row,) = found
+    return Generation(row["everywhere"], row["tenant"])
+
+
+def _lock_name(whose: str) -> str:
+    return f"{whose}|kill"
 
 
 def covering(conn: Connection, target: Target) -> Switch | None:
     """The switch that stops `target` now, the oldest first; None: it may go on."""
-    return _found(conn.execute(_COVERING, _values(target)))
+    return covered(take(conn, [covering_step(target)])[0])
+
+
+def covering_step(target: Target) -> Step:
+    """`covering`, for a trip that goes on."""
+    return Step(_COVERING, _values(target))
+
+
+def covered(found: Sequence[Row]) -> Switch | None:
+    """What `covering_step` read."""
+    return Switch(**found[0]) if found else None
 
 
 def thrown_since(conn: Connection, target: Target, seen: Generation) -> Switch | None:
     """A switch, on or lifted again, that was thrown after `seen` and covers `target`."""
     seen_values = {"seen_everywhere": seen.everywhere, "seen_tenant": seen.tenant}
-    return _found(conn.execute(_THROWN_SINCE, _values(target) | seen_values))
+    return covered(take(conn, [Step(_THROWN_SINCE, {**_values(target), **seen_values})])[0])
 
 
 def active(conn: Connection, tenant: TenantId | None) -> list[Switch]:
@@ -152,9 +189,10 @@ def throw(
 ) -> Switch:
     """Stop `scope`. The caller holds `lock(exclusive=True)`. Thrown twice: both rows stay, resume lifts both."""
     whose = owner(tenant, scope)
-    number = conn.execute(
-        sa.update(LOCK).where(LOCK.c.tenant == whose).values(thrown=LOCK.c.thrown + 1).returning(LOCK.c.thrown)
-    ).scalar_one()
+    dialect = sqlite if conn.dialect.name == "sqlite" else postgresql
+    first = dialect.insert(LOCK).values(tenant=whose, thrown=1)
+    counted = first.on_conflict_do_update(index_elements=["tenant"], set_={"thrown": LOCK.c.thrown + 1})
+    number = conn.execute(counted.returning(LOCK.c.thrown)).scalar_one()
     row = Switch(
         switch_id=uuid.uuid4().hex,
         tenant=whose,
@@ -210,8 +248,3 @@ def stopped_sentence(row: Switch | KillView) -> str:
 def _values(target: Target) -> dict[str, object]:
     user = "" if target.user is None else str(target.user)
     return {"everywhere": EVERYWHERE, "tenant_id": target.tenant, "tool": target.tool or "", "user_id": user}
-
-
-def _found(result: sa.CursorResult[sa.RowMapping]) -> Switch | None:
-    row = result.mappings().first()
-    return None if row is None else Switch(**row)

@@ -5,7 +5,7 @@ Runs in the transaction in which the directory changed and returns the audit row
 
 Press against leave. A press, a hold or a claim passes the tenant's turnstile together with the others before it reads
 who anybody is; a leaving writes its change to the directory first and passes alone here. So a decision either
-committed before, and is found below, or reads the directory as the leaving left it. The kill row is taken shared
+committed before, and is found below, or reads the directory as the leaving left it. The kill lock is taken shared
 after it, so that a kill, which locks the same calls in another order, is never met half-way. Calls are locked in the
 order in which an expiry or a finished effect takes them: what is presupposed first, each group by id.
 

@@ -5,6 +5,7 @@ Rows counted inside the caller's transaction. Knows numbers, not which tool they
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -13,6 +14,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlmodel import Field, SQLModel
 
+from audit import trip
+from audit.trip import Prepared, Row, Step
 from audit.types import UtcDateTime
 from policy.approval import ApprovalStatus
 from policy.model import Principal, Subject, TenantId
@@ -61,8 +64,10 @@ class Lockout(SQLModel, table=True):
 RATE = table(RateUse)
 HIT = table(GuardHit)
 LOCKOUT = table(Lockout)
-_LOCKED_UNTIL = sa.select(LOCKOUT.c.until).where(
-    LOCKOUT.c.tenant == sa.bindparam("tenant_id"), LOCKOUT.c.who == sa.bindparam("who_id")
+_LOCKED_UNTIL = Prepared(
+    sa.select(LOCKOUT.c.until).where(
+        LOCKOUT.c.tenant == sa.bindparam("tenant_id"), LOCKOUT.c.who == sa.bindparam("who_id")
+    )
 )
 
 
@@ -216,8 +221,19 @@ def lock_out(conn: Connection, tenant: TenantId, who: Subject, until: datetime) 
 
 def locked_until(conn: Connection, tenant: TenantId, who: Subject, now: datetime) -> datetime | None:
     """Until when the person is locked out; None: they are not."""
-    until = conn.execute(_LOCKED_UNTIL, {"tenant_id": tenant, "who_id": str(who)}).scalar()
-    return until if until is not None and until > now else None
+    last = until(trip.take(conn, [lockout_step(tenant, who)])[0])
+    return last if last is not None and last > now else None
+
+
+def lockout_step(tenant: TenantId, who: Subject) -> Step:
+    """`locked_until`, for a trip that goes on."""
+    return Step(_LOCKED_UNTIL, {"tenant_id": tenant, "who_id": str(who)})
+
+
+def until(found: Sequence[Row]) -> datetime | None:
+    """What `lockout_step` read: when the last lock-out ends, or ended."""
+    last: datetime | None = found[0]["until"] if found else None
+    return last
 
 
 def lift_lockout(conn: Connection, tenant: TenantId, who: Subject) -> bool:

@@ -15,7 +15,7 @@ from audit.event import Kind
 from policy.approval import ApprovalStatus
 from policy.decide import decide
 from policy.model import Denied, Principal, RoleName, Subject, TenantId, ToolName
-from tools import approvals, asking, effects, evidence, holding, killswitch, limits, settling, signing, turnstile
+from tools import approvals, asking, effects, entering, evidence, holding, killswitch, limits, settling, signing
 from tools.admission import schema_problem
 from tools.approvals import HeldCall
 from tools.bearers import context_of
@@ -125,8 +125,7 @@ def claim(conn: Connection, door: Door, seen: HeldCall, prepared: Prepared, *, l
     `last`: what would be `Again` voids the call.
     """
     tenant, now = TenantId(seen.tenant), door.clock()
-    turnstile.together(conn, tenant)
-    killswitch.lock(conn, tenant)
+    entering.decide(conn, tenant)
     row = approvals.read(conn, tenant, seen.held_id, lock=True)
     if row is None or not is_due(row, seen.revision):
         return Stay()
