@@ -186,7 +186,9 @@ class OfficeHouse:
 
 
 @contextlib.asynccontextmanager
-async def office_house(folder: Path, script: Script = asked_for, base_url: str = BASE) -> AsyncIterator[OfficeHouse]:
+async def office_house(
+    folder: Path, script: Script = asked_for, base_url: str = BASE, url: str | None = None
+) -> AsyncIterator[OfficeHouse]:
     policy = folder / "policy"
     policy.mkdir(parents=True)
     for name in FILE_NAMES:
@@ -199,6 +201,7 @@ async def office_house(folder: Path, script: Script = asked_for, base_url: str =
             "COUNTERSIGN_POLICY_DIR": str(policy),
             "COUNTERSIGN_TENANTS": str(folder / "tenants.yaml"),
             "COUNTERSIGN_BASE_URL": base_url,
+            **({} if url is None else {"COUNTERSIGN_DATABASE_URL": url}),
         },
         file_here=False,
     )
