@@ -303,16 +303,22 @@ async def _scope(parts: Parts, who: Principal, asker: ChatUser, target: Target) 
 
 
 async def _person(parts: Parts, who: Principal, asker: ChatUser, word: str) -> tuple[Scope, str] | str:
-    """The one person `word` names: a chat mention, the directory's subject, or their name."""
+    """The one person `word` names: a chat mention, the directory's subject, or their name.
+
+    In this order, each only where those before name nobody: people choose their own names, so that a name must not
+    stand beside an account or a subject. A mention means the account alone.
+    """
     name = word.strip("<>").lstrip("@").partition("|")[0].casefold()
     people = await parts.book.people(who.tenant)
-    found = [
+    first = [
         person
         for person in people
-        if name in (person.subject.sub.casefold(), person.display_name.casefold())
-        or any(one.surface == asker.surface and one.user.casefold() == name for one in person.accounts)
+        if any(one.surface == asker.surface and one.user.casefold() == name for one in person.accounts)
     ]
-    first = found or [person for person in people if name in person.display_name.casefold().split()]
+    if not word.startswith("<@"):
+        first = first or [person for person in people if name == person.subject.sub.casefold()]
+        first = first or [person for person in people if name == person.display_name.casefold()]
+        first = first or [person for person in people if name in person.display_name.casefold().split()]
     if len(first) != 1:
         why = "Nobody is" if not first else f"{len(first)} people are"
         return f"{why} called {word[:60]}. Nothing was changed; mention the person, or use their name in the directory."

@@ -175,9 +175,10 @@ class LinkCommands:
         ]
         subjects = {link.subject for link in mentioned}
         people = self.directory.people(conn, tenant)
-        subjects |= {
-            one.subject for one in people if wanted in (one.subject.sub.casefold(), one.display_name.casefold())
-        }
+        if not word.startswith("<@"):
+            # Only where nothing before names anybody: people choose their own names. A mention means the account alone.
+            subjects = subjects or {one.subject for one in people if wanted == one.subject.sub.casefold()}
+            subjects = subjects or {one.subject for one in people if wanted == one.display_name.casefold()}
         if len(subjects) != 1:
             why = "Nobody is" if not subjects else f"{len(subjects)} people are"
             return f"{why} called {plain(word[:60])}. Nothing was changed; mention the person, or use their subject."
