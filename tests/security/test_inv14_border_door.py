@@ -1,7 +1,7 @@
 """Invariant 14 at the door: every method of the gateway and every tool, with ids and tokens of another organisation.
 
-Both have the same people, order numbers and customer ids; calls and turns have the same ids too. A method or a tool that
-this file does not name fails the test.
+Both have the same people, order numbers and customer ids; calls and turns have the same ids too. A method or a tool
+that this file does not name fails the test.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def request(view: HeldView, press_id: str, verb: Verb = Verb.APPROVE, held_id: s
     return PressRequest(press_id, held_id or view.held_id, view.revision, view.digest, verb, "why", "slack:x:y")
 
 
-# -- every method -------------------------------------------------------------------------------------------------------
+# -- every method ----------------------------------------------------------------------------------------------------
 
 
 async def reading(two: Two, view: HeldView) -> None:
@@ -269,7 +269,7 @@ async def test_ids_and_tokens_of_one_organisation_open_nothing_in_another(two_fo
         assert WORD[GLOBEX] not in str(await two.log(ACME))
 
 
-# -- every tool ---------------------------------------------------------------------------------------------------------
+# -- every tool ----------------------------------------------------------------------------------------------------
 
 CALLS: Mapping[str, tuple[str, dict[str, Json], str]] = {
     "crm.read": ("dana", {"kind": "order", "key": "1042"}, ""),
@@ -322,7 +322,7 @@ async def test_what_one_wrote_the_other_does_not_take_back(two_folder: Path) -> 
             for one in ("written", "nothing")
         ]
         assert not any(isinstance(one, Executed) for one in told), told
-        assert [str(one).replace("written", "IT") for one in told][0] == str(told[1]).replace("nothing", "IT")
+        assert str(told[0]).replace("written", "IT") == str(told[1]).replace("nothing", "IT")
         assert await shop(two, ACME) == before
         assert isinstance(await two.propose(ACME, "sam", "crm.write", undo, call_id="undo"), Executed)
 
