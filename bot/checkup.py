@@ -173,8 +173,8 @@ def _people(key: PersonKey, policy: Policy, known: Known) -> Iterator[Finding]:
         yield Finding(Level.WARNING, "roles.yaml", f"names none of these groups: {', '.join(known.unmapped)}.", mend)
     if known.unsubjected:
         some = ", ".join(known.unsubjected[:5]) + (", …" if len(known.unsubjected) > 5 else "")
-        one = len(known.unsubjected) == 1
-        what = f"has {'somebody' if one else f'{len(known.unsubjected)} people'} without an externalId: {some}."
+        alone = len(known.unsubjected) == 1
+        what = f"has {'somebody' if alone else f'{len(known.unsubjected)} people'} without an externalId: {some}."
         mend = "Nobody can be acted for without. Map it in the IdP's provisioning (Entra: objectId), then push again."
         yield Finding(Level.WARNING, where, what, mend)
     wanted = _approvers(policy)
