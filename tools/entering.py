@@ -12,10 +12,11 @@ from datetime import datetime
 
 from sqlalchemy.engine import Connection
 
-from audit.trip import Step, take
+from audit.trip import take
 from policy.model import Subject, TenantId, ToolName
 from tools import killswitch, limits, turnstile
 from tools.killswitch import Generation, Switch, Target
+from tools.turnstile import Lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +28,12 @@ class Entered:
 
 
 def enter(
-    conn: Connection, tenant: TenantId, asked: Collection[tuple[Subject, ToolName]], between: Sequence[Step] = ()
+    conn: Connection, tenant: TenantId, asked: Collection[tuple[Subject, ToolName]], between: Sequence[Lock] = ()
 ) -> Entered:
     """A transaction that lets people do something with tools. `between`: locks whose place is before the kill locks."""
     targets = sorted({Target(tenant, tool, who) for who, tool in asked}, key=str)
     people = sorted({who for who, _ in asked}, key=str)
-    locks = [*turnstile.steps(conn, tenant), *between, *killswitch.lock_steps(conn, tenant)]
+    locks = turnstile.steps(conn, [turnstile.deciding(tenant), *between, *killswitch.locks(tenant)])
     stops = [killswitch.covering_step(target) for target in targets]
     found = iter(take(conn, [*locks, *stops, *(limits.lockout_step(tenant, who) for who in people)])[len(locks) :])
     return Entered(
@@ -43,4 +44,4 @@ def enter(
 
 def decide(conn: Connection, tenant: TenantId) -> Generation:
     """A transaction that decides on a held call, whose tool and requester are still to be read."""
-    return killswitch.generation(take(conn, [*turnstile.steps(conn, tenant), *killswitch.lock_steps(conn, tenant)])[-1])
+    return killswitch.under(conn, tenant, [turnstile.deciding(tenant), *killswitch.locks(tenant)])

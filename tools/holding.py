@@ -19,12 +19,11 @@ from sqlalchemy.engine import Connection
 
 from audit.canonical import clean_text
 from audit.event import Event, Kind
-from audit.trip import Step
 from policy.approval import ApprovalStatus
 from policy.decide import Sums, decide
 from policy.model import Allowed, Denied, NeedsApproval, Principal, TenantId, ToolName
 from policy.rules import Policy
-from tools import approvals, entering, evidence, killswitch, limits, signing, turnstile, views
+from tools import approvals, entering, evidence, killswitch, limits, signing, views
 from tools.admission import Admitted, block_reason
 from tools.approvals import HELD, HeldCall
 from tools.door import Door
@@ -33,6 +32,7 @@ from tools.held import Blocked, BlockReason, EffectState, Held, TurnContext
 from tools.killswitch import Target
 from tools.ports import Notice, NoticeKind
 from tools.spec import Args, Resolved, Tool
+from tools.turnstile import Lock
 
 MINUTE = 60
 HOUR = 3_600
@@ -117,7 +117,7 @@ def hold(
     blocked_tools = set(refused)
     first = min(item.admitted.call_id for item in batch)
     asked = [(item.admitted.principal.subject, item.admitted.tool.name) for item in batch]
-    entered = entering.enter(conn, turn.tenant, asked, between=_sums(conn, turn.tenant, batch))
+    entered = entering.enter(conn, turn.tenant, asked, between=_sums(turn.tenant, batch))
     for item in sorted(batch, key=lambda item: _presupposes_any(policy, item, batch)):
         outcome = _hold_one(conn, door, policy, turn, entered, item, first, blocked_tools, announced, events, now)
         outcomes[item.admitted.call_id] = outcome
@@ -328,8 +328,8 @@ def _presupposes_any(policy: Policy, item: ToHold, batch: Sequence[ToHold]) -> b
     return bool(others.intersection(policy.tools[item.admitted.tool.name].gate.presupposes))
 
 
-def _sums(conn: Connection, tenant: TenantId, batch: Sequence[ToHold]) -> list[Step]:
-    """Locks: two holds that count the same sums run one after the other (SQLite: they do anyway).
+def _sums(tenant: TenantId, batch: Sequence[ToHold]) -> list[Lock]:
+    """Two holds that count the same sums run one after the other (SQLite: they do anyway).
 
     Everything at once, in one order and before any row is locked: otherwise two answers that refund the same two
     orders would wait for each other. Before the kill locks: a kill waits for no hold that waits for another one.
@@ -342,4 +342,4 @@ def _sums(conn: Connection, tenant: TenantId, batch: Sequence[ToHold]) -> list[S
             names.add(f"{tenant}|person|{person}")
         if reservation is not None:
             names.add(f"{tenant}|what|{reservation.resource}")
-    return turnstile.lock_steps(conn, sorted(names, key=turnstile.number), exclusive=True)
+    return sorted((Lock(name, alone=True) for name in names), key=lambda lock: lock.number)

@@ -28,6 +28,7 @@ from policy.model import Subject, TenantId, ToolName
 from tools import turnstile
 from tools.approvals import table
 from tools.held import KillView, Scope, ScopeKind
+from tools.turnstile import Lock
 
 EVERYWHERE = "*"
 """The tenant of a switch that stops the whole deployment."""
@@ -125,27 +126,20 @@ def lock(conn: Connection, tenant: TenantId | None, *, exclusive: bool = False) 
 
     Shared by claims and decisions, exclusive by kills and resumes; None is the deployment alone.
     """
-    return generation(take(conn, lock_steps(conn, tenant, exclusive=exclusive))[-1])
+    return under(conn, tenant, locks(tenant, exclusive=exclusive))
 
 
-def lock_steps(conn: Connection, tenant: TenantId | None, *, exclusive: bool = False) -> list[Step]:
-    """`lock`, for a trip that goes on. Its last step reads the `generation`."""
-    names = [_lock_name(EVERYWHERE)] if tenant is None else [_lock_name(EVERYWHERE), _lock_name(tenant)]
-    return [
-        *turnstile.lock_steps(conn, names[:-1]),
-        *turnstile.lock_steps(conn, names[-1:], exclusive=exclusive),
-        Step(_THROWN, {"everywhere": EVERYWHERE, "tenant_id": tenant}),
-    ]
+def locks(tenant: TenantId | None, *, exclusive: bool = False) -> list[Lock]:
+    """What `lock` takes, for a transaction that takes more at once."""
+    names = (EVERYWHERE,) if tenant is None else (EVERYWHERE, tenant)
+    return [Lock(f"{name}|kill", alone=exclusive and name == names[-1]) for name in names]
 
 
-def generation(found: Sequence[Row]) -> Generation:
-    """What the last of `lock_steps` read."""
-    (row,) = found
+def under(conn: Connection, tenant: TenantId | None, taken: Sequence[Lock]) -> Generation:
+    """Take `taken`, in this order, the kill locks among them, and read what these protect."""
+    thrown = Step(_THROWN, {"everywhere": EVERYWHERE, "tenant_id": tenant})
+    (row,) = take(conn, [*turnstile.steps(conn, taken), thrown])[-1]
     return Generation(row["everywhere"], row["tenant"])
-
-
-def _lock_name(whose: str) -> str:
-    return f"{whose}|kill"
 
 
 def covering(conn: Connection, target: Target) -> Switch | None:

@@ -20,7 +20,8 @@ takes it; see `audit.trip`.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -28,8 +29,27 @@ from sqlalchemy.engine import Connection
 from audit.trip import Prepared, Step, take
 from policy.model import TenantId
 
-_TOGETHER = Prepared(sa.text("SELECT pg_advisory_xact_lock_shared(:number)"))
-_ALONE = Prepared(sa.text("SELECT pg_advisory_xact_lock(:number)"))
+_TAKE = Prepared(
+    sa.text(
+        "SELECT CASE WHEN lock.alone THEN pg_advisory_xact_lock(lock.number)::text"
+        " ELSE pg_advisory_xact_lock_shared(lock.number)::text END"
+        " FROM unnest(CAST(:numbers AS bigint[]), CAST(:alone AS boolean[])) AS lock (number, alone)"
+    )
+)
+"""Each in its turn: an array is read out in the order in which it is stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """An advisory lock, held until the transaction ends; alone or with everybody else who shares it."""
+
+    name: str
+    alone: bool = False
+
+    @property
+    def number(self) -> int:
+        """What PostgreSQL knows it by."""
+        return int.from_bytes(hashlib.sha256(self.name.encode()).digest()[:8], "big", signed=True)
 
 
 def together(conn: Connection, tenant: TenantId) -> None:
@@ -37,7 +57,7 @@ def together(conn: Connection, tenant: TenantId) -> None:
 
     The first lock of every transaction that decides by the directory: presses, holds, claims, links, sessions.
     """
-    take(conn, steps(conn, tenant))
+    take(conn, steps(conn, [deciding(tenant)]))
 
 
 def alone(conn: Connection, tenant: TenantId) -> None:
@@ -45,26 +65,16 @@ def alone(conn: Connection, tenant: TenantId) -> None:
 
     Taken late, once the change itself is written: what waits meanwhile is every press of the tenant.
     """
-    take(conn, lock_steps(conn, (_name(tenant),), exclusive=True))
+    take(conn, steps(conn, [replace(deciding(tenant), alone=True)]))
 
 
-def steps(conn: Connection, tenant: TenantId) -> list[Step]:
-    """`together`, for a trip that goes on."""
-    return lock_steps(conn, (_name(tenant),))
+def deciding(tenant: TenantId) -> Lock:
+    """What `together` takes, for a transaction that takes more at once."""
+    return Lock(f"{tenant}|turnstile")
 
 
-def lock_steps(conn: Connection, names: Iterable[str], *, exclusive: bool = False) -> list[Step]:
-    """Advisory locks on `names`, in this order, until the transaction ends. On SQLite its write transaction is all."""
-    if conn.dialect.name != "postgresql":
+def steps(conn: Connection, locks: Sequence[Lock]) -> list[Step]:
+    """Takes `locks` in this order, as a trip's beginning. On SQLite the write transaction is the lock."""
+    if conn.dialect.name != "postgresql" or not locks:
         return []
-    how = _ALONE if exclusive else _TOGETHER
-    return [Step(how, {"number": number(name)}) for name in names]
-
-
-def number(name: str) -> int:
-    """What PostgreSQL knows a lock by."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-
-
-def _name(tenant: TenantId) -> str:
-    return f"{tenant}|turnstile"
+    return [Step(_TAKE, {"numbers": [lock.number for lock in locks], "alone": [lock.alone for lock in locks]})]
