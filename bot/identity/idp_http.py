@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 from urllib.parse import SplitResult, urlsplit
+from weakref import WeakValueDictionary
 
 import httpx2
 
@@ -18,6 +19,8 @@ from bot.identity.issuers import LOOPBACK
 
 MAX_BYTES = 512 * 1024
 TIMEOUT_S = 10.0
+AT_ONCE = 8
+"""Requests to one host; the next ones wait their turn. A provider that hangs keeps its own organisation waiting only."""
 MAX_URL = 1024
 
 JsonObject: TypeAlias = Mapping[str, object]
@@ -41,9 +44,10 @@ class IdpHttp:
     def __init__(self, client: httpx2.AsyncClient | None = None, timeout_s: float = TIMEOUT_S) -> None:
         self._client = client or httpx2.AsyncClient(
             timeout=httpx2.Timeout(timeout_s, connect=min(5.0, timeout_s)),
-            limits=httpx2.Limits(max_connections=20, max_keepalive_connections=5),
+            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=5),
         )
         self._timeout_s = timeout_s
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def get(self, url: str) -> JsonObject:
         """The JSON object at `url`.
@@ -70,10 +74,13 @@ class IdpHttp:
     async def _ask(self, method: str, url: str, form: Form | None, headers: Mapping[str, str]) -> Answer:
         # No compression: what is counted is what arrives.
         sent = {"Accept": "application/json", "Accept-Encoding": "identity", **headers}
+        parts = split(url)
+        turn = self._turns.setdefault(parts.netloc.lower() if parts else "", asyncio.Semaphore(AT_ONCE))
         try:
             # The client's own limits are per read; a provider that drips must end too.
             async with (
                 asyncio.timeout(self._timeout_s),
+                turn,
                 self._client.stream(
                     method, url, data=dict(form) if form is not None else None, headers=sent, follow_redirects=False
                 ) as response,
