@@ -101,6 +101,10 @@ def examine(environ: Mapping[str, str]) -> Read:
         found += [_problem(Level.WARNING, at.file, at.line, at.key, at.what, at.mend) for at in tenants.warnings]
     except TenantsError as error:
         found += [_problem(Level.ERROR, at.file, at.line, at.key, at.what, at.mend) for at in error.problems]
+    lying = settings.tenants.with_name("directory.yaml")
+    if lying.exists():
+        mend = "Remove it: a file of people is the demo's alone. Here they come from the identity provider."
+        found.append(Finding(Level.WARNING, "directory.yaml", f"in {lying.parent} counts for nothing.", mend))
     policy: PolicyFiles | None = None
     try:
         policy = PolicyFiles(settings.policy_dir, over=tenants.policies() if tenants is not None else None)

@@ -57,6 +57,8 @@ class Source:
 
     environ: Mapping[str, str] = field(repr=False)
     names: tuple[Name, ...]
+    gone: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    """Names that counted in an earlier version: what became of them, and the mend."""
     written: dict[str, str] = field(default_factory=dict, repr=False)
     """What countersign.yaml says: key -> text."""
     faults: list[Fault] = field(default_factory=list)
@@ -78,6 +80,8 @@ class Source:
                 if key in secret:
                     env = secret[key].env
                     value.wrong("is a secret and does not belong here.", f"Set {env}, or {env}_FILE to a mounted file.")
+                elif (was := self.gone.get(f"COUNTERSIGN_{key.upper()}")) is not None:
+                    value.wrong(*was)
                 elif key not in keys:
                     value.wrong("is not a known key.", meant(key, list(keys), "Remove it, or write one of"))
                 elif (found := value.text()) is not None:
@@ -88,7 +92,9 @@ class Source:
         """Notes names that look like ours but are not: a typing error must not be a silent default."""
         known = [form for name in self.names for form in (name.env, f"{name.env}_FILE")]
         for env in sorted(self.environ):
-            if env.startswith("COUNTERSIGN_") and env not in known:
+            if (was := self.gone.get(env.removesuffix("_FILE"))) is not None:
+                self.wrong(env, *was)
+            elif env.startswith("COUNTERSIGN_") and env not in known:
                 self.wrong(env, "is not a setting of Countersign.", meant(env, known[::2], "Unset it. There are"))
 
     def text(self, env: str) -> str | None:

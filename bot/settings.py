@@ -103,6 +103,14 @@ NAMES: tuple[Name, ...] = (
 )
 
 
+GONE = {
+    "COUNTERSIGN_DIRECTORY": (
+        "is not read any more: a file of people is the demo's alone. People come from your identity provider.",
+        "Unset it, write your organisation into tenants.yaml and connect the provider: docs/identity.md.",
+    ),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Slack:
     """The app. Socket Mode with `app_token`, events over HTTP with `signing_secret`."""
@@ -216,7 +224,7 @@ def for_demo(environ: Mapping[str, str], home: Path) -> Settings:
 
 def look(environ: Mapping[str, str], *, file_here: bool = True) -> tuple[Settings, tuple[Fault, ...]]:
     """What `read` would say, and all that is wrong with it: for `countersign check`, which goes on regardless."""
-    source = Source(environ, NAMES)
+    source = Source(environ, NAMES, GONE)
     config = source.path("COUNTERSIGN_CONFIG", Path("countersign.yaml"))
     if environ.get("COUNTERSIGN_CONFIG") or (file_here and config.exists()):
         source.read_file(config)

@@ -135,7 +135,7 @@ def _read(path: Path) -> People:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         why = (error.strerror or "unreadable").lower()
-        mend = f"Write the people into {path}, or set COUNTERSIGN_DIRECTORY."
+        mend = f"Write the people into {path}."
         raise DirectoryError((Problem(path.name, 0, "", f"cannot be read ({why}).", mend),)) from error
     except UnicodeDecodeError as error:
         raise DirectoryError((Problem(path.name, 0, "", "is not UTF-8 text.", "Save it as UTF-8."),)) from error

@@ -183,6 +183,16 @@ def test_ready_means_status_0_with_its_warnings(ready: Path, countersign: Counte
     assert "Ready to serve." in countersign("check", "--offline").out
 
 
+def test_a_file_of_people_counts_for_nothing_and_check_says_so(ready: Path, countersign: Countersign) -> None:
+    (ready / "directory.yaml").write_text("people: [{sub: eve, name: Eve, groups: [countersign-admins]}]")
+    said = countersign("check", "--offline", "--json")
+    assert said.status == 0
+    (found,) = [one for one in said.json()["findings"] if one["where"] == "directory.yaml"]
+    assert "the demo's alone" in found["mend"]
+    assert countersign("migrate").status == 0
+    assert countersign("identity", "list", "--json").json() == []
+
+
 def test_a_group_that_no_role_names_and_a_role_that_nobody_holds_are_told(ready: Path) -> None:
     found = judge_people(examine(READY), KNOWN)
     assert "choir" in next(finding for finding in found if finding.where == "roles.yaml").what

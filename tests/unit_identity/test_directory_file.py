@@ -125,8 +125,8 @@ def test_every_problem_is_told_at_once() -> None:
     assert len(refused.value.problems) == 2
 
 
-def test_an_absent_file_names_the_setting(tmp_path: Path) -> None:
-    with pytest.raises(DirectoryError, match="COUNTERSIGN_DIRECTORY"):
+def test_an_absent_file_is_named_and_no_setting_that_could_name_another(tmp_path: Path) -> None:
+    with pytest.raises(DirectoryError, match=r"Write the people into .*directory\.yaml\.$"):
         DirectoryFile(tmp_path / "directory.yaml")
 
 
