@@ -20,7 +20,7 @@ from bot.identity.issuers import LOOPBACK
 MAX_BYTES = 512 * 1024
 TIMEOUT_S = 10.0
 AT_ONCE = 8
-"""Requests to one host; the next ones wait their turn. A provider that hangs keeps its own organisation waiting only."""
+"""Requests to one host; the next ones wait their turn: a provider that hangs keeps its own organisation waiting."""
 MAX_URL = 1024
 
 JsonObject: TypeAlias = Mapping[str, object]

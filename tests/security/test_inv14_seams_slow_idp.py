@@ -1,4 +1,4 @@
-"""Invariant 14 where organisations share a process: a provider that hangs keeps nobody else's people from signing in."""
+"""Invariant 14 where organisations share a process: a provider that hangs keeps no other's people from signing in."""
 
 from __future__ import annotations
 
