@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 from bot.cli import app
 from bot.core import utc_now
 from bot.identity import scim_tokens
-from tests.kit.two_tenants import ACME, BOTH, GLOBEX, ISSUER, TEAM, WORD, door_alone
+from tests.kit.provision import ISSUER
+from tests.kit.two_tenants import ACME, BOTH, GLOBEX, TEAM, WORD, door_alone
 
 DEPLOYMENT = {
     "audit head", "audit verify", "check", "demo", "eval", "keys list", "keys rewrap", "keys rotate", "migrate",
@@ -135,8 +136,8 @@ def test_a_command_about_one_organisation_shows_and_changes_nothing_of_another(s
     for command in MATRIX:
         if command in ("identity list", "identity show", "identity link", "identity unlink", "policy explain", "kill"):
             continue  # these look at all of them, or name one by the account's team
-        words = [word.replace("THING", NOBODY) for word in MATRIX[command][0][1].split()]
-        said = shell.run(*command.split(), *words)
+        typed = [word.replace("THING", NOBODY) for word in MATRIX[command][0][1].split()]
+        said = shell.run(*command.split(), *typed)
         assert said.status == 2, (command, said)
         assert "Say which organisation with --tenant" in said.text
     assert shell.acme() == before
