@@ -17,6 +17,7 @@ from bot.identity.links import How
 from bot.messages import ChatUser, SurfaceName
 from bot.settings import read as read_settings
 from policy.model import Subject
+from tests.kit.provision import idp as provisioned
 from tests.kit.service_process import DEMO, Home, serving
 from tests.kit.slack_desk import DANA, FINANCE, Desk, plain, read
 from tests.rigs.canaille_rig import CLIENT_ID, CLIENT_SECRET, PASSWORD, Canaille, start
@@ -30,6 +31,8 @@ pytestmark = pytest.mark.browser
 
 def _introduce(home: Home, idp: Canaille) -> str:
     """Canaille is the organisation's provider; its SCIM token."""
+    with provisioned(home.environment()) as before:
+        before.forget()
     issuer = {"preset": "oidc", "issuer": idp.issuer, "client_id": CLIENT_ID, "client_secret_env": "ACME_SECRET"}
     tenant = {"name": "Acme GmbH", "issuer": "acme", "teams": [{"surface": "slack", "team": TEAM}]}
     home.tenants.write_text(yaml.safe_dump({"issuers": {"acme": issuer}, "tenants": {"demo": tenant}}))

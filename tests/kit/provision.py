@@ -140,6 +140,13 @@ class Idp:
     def activate(self, sub: str, active: bool) -> None:
         self.patch(f"/Users/{self.user(sub)}", {"op": "replace", "path": "active", "value": active})
 
+    def forget(self) -> None:
+        """Everybody and every group is taken back, and their links end: another IdP may begin."""
+        for kind in ("/Groups", "/Users"):
+            for one in self.ask("GET", kind).get("Resources", ()):
+                self.ask("DELETE", f"{kind}/{one['id']}")
+        self.ids.clear()
+
     def user(self, sub: str) -> str:
         if sub not in self.ids:
             (found,) = self.ask("GET", "/Users", query={"filter": f'externalId eq "{sub}"'})["Resources"]
