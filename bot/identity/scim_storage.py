@@ -327,6 +327,10 @@ class SqlStorage(ScimStorage):
             sa.and_(RESOURCE.c.unique_name == facts.unique_name, RESOURCE.c.unique_name.is_not(None)),
             sa.and_(RESOURCE.c.external_id == facts.external_id, RESOURCE.c.external_id.is_not(None)),
         )
+        if kind == GROUP and facts.display_name is not None:
+            # Roles hang on names, and in some IdPs anybody may make a group and call it as the one that has a role.
+            called = (RESOURCE.c.name_key == facts.name_key, RESOURCE.c.display_name == facts.display_name)
+            taken = sa.or_(taken, sa.and_(*called))
         same_type = sa.and_(RESOURCE.c.resource_type == kind, taken)
         # `id:` names a group by either id, so one group's external id may not be another's own id.
         posing = RESOURCE.c.resource_id == facts.external_id
