@@ -34,8 +34,10 @@ def check(
         from bot import app as service
 
         if not offline:
-            found += checkup.judge_role(service.database_role(seen.settings))
-            found += _asked(shell, seen)
+            login = tuple(checkup.judge_role(service.database_role(seen.settings)))
+            found += login
+            # A database that cannot be used would only say so a second time.
+            found += _asked(shell, seen) if all(at.level is not checkup.Level.ERROR for at in login) else ()
         errors = [finding for finding in found if finding.level is checkup.Level.ERROR]
         if shell.as_json:
             shell.json({"ready": not errors, "findings": [_finding(at) for at in found]})

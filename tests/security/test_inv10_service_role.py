@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +16,8 @@ from typer.testing import CliRunner, Result
 
 from audit.rights import over_guards
 from bot.cli import app
+from tests.kit.provision import write_tenants
 
-ROOT = Path(__file__).parents[2]
 VERBS = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
 ROWS = {"SELECT", "INSERT", "UPDATE", "DELETE"}
 
@@ -66,12 +65,10 @@ class Server:
 @pytest.fixture
 def server(postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     monkeypatch.chdir(tmp_path)
-    shutil.copy(ROOT / "bot/web/demo/directory.yaml", tmp_path / "directory.yaml")
+    write_tenants(tmp_path / "tenants.yaml", {"demo": [{"surface": "slack", "team": "T1"}]})
     owner = sa.create_engine(postgres_url, poolclass=sa.NullPool)
     role = f"service-{owner.url.database}"  # has to be quoted wherever it stands
-    made = Server(
-        postgres_url, owner, {"COUNTERSIGN_DIRECTORY": str(tmp_path / "directory.yaml"), "COLUMNS": "900"}, role
-    )
+    made = Server(postgres_url, owner, {"COLUMNS": "900"}, role)
     made.do(f'CREATE ROLE "{role}" LOGIN')
     yield made
     suffix = str(owner.url.database)
