@@ -31,11 +31,12 @@ _CORE = {USER: USER_SCHEMA, GROUP: GROUP_SCHEMA}
 _WORDS = {"true": True, "false": False}
 _PRIMARY = re.compile(r'\b(primary\s+eq\s+)"(true|false)"', re.IGNORECASE)
 _MANAGER = re.compile(rf"(?<![\w:.])(?:{re.escape(ENTERPRISE)}:)?manager(?=\s+eq\s)", re.IGNORECASE)
+# Spaces are matched by one part alone, here and below: where several can, two thousand of them take seconds.
 _MEMBERS_PATH = re.compile(
-    r"members\s*\[\s*(?P<inside>.*?)\s*\]|members\.(?P<plain>value\s+eq\s+.*)", re.IGNORECASE | re.DOTALL
+    r"members\s*\[(?P<inside>.*)\]|members\.(?P<plain>value\s+eq\s+.*)", re.IGNORECASE | re.DOTALL
 )
 _ONE_ID = re.compile(r'\(?\s*value\s+eq\s+(?:(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<bare>[^\s"\])]+))\s*\)?', re.IGNORECASE)
-_OR = re.compile(r"\s+or\s+", re.IGNORECASE)
+_OR = re.compile(r"(?<!\s)\s+or\s+", re.IGNORECASE)
 MAX_PATH = 2_000
 _SAY_ACTIVE = 'Write true or false for "active". Nobody was activated or deactivated.'
 _SAY_MEMBERS = "Nobody was removed."
@@ -98,6 +99,14 @@ def mend_bulk(body: JsonObject) -> JsonObject:
         **{key: value for key, value in body.items() if key.lower() != "operations"},
         "Operations": [_bulk_operation(one) if isinstance(one, dict) else one for one in operations],
     }
+
+
+def bulk_data(body: Json) -> list[Json]:
+    """What a bulk request's operations carry."""
+    named = {key.lower(): item for key, item in body.items()} if isinstance(body, dict) else {}
+    operations = named.get("operations")
+    found = [one for one in operations if isinstance(one, dict)] if isinstance(operations, list) else []
+    return [item for one in found for key, item in one.items() if key.lower() == "data"]
 
 
 def mend_filter(text: str) -> str:

@@ -172,6 +172,9 @@ class ScimEndpoint:
         if target.operation is Operation.bulk:
             # Before anything is done for its operations.
             self._desk.service.ensure_bulk_payload_size(len(request.body))
+            scim_json.bounded(scim_quirks.bulk_data(body))
+        elif target.operation is Operation.patch:
+            scim_json.bounded([body])
         if target.operation is Operation.search_with_body and isinstance(body, dict):
             body = {
                 key: _filter(value, self._desk.lenient) if key.lower() == "filter" else value
@@ -206,7 +209,8 @@ def _without_members(body: scim_quirks.JsonObject) -> frozenset[str] | None:
     members = body.pop("members", None)
     if not isinstance(members, list):
         return None
-    return frozenset(str(one["value"]) for one in members if isinstance(one, dict))
+    # Those of a user are no members, and say anything at all.
+    return frozenset(str(one["value"]) for one in members if isinstance(one, dict) and "value" in one)
 
 
 def _filter(value: Json, lenient: bool) -> Json:
