@@ -23,21 +23,21 @@ from starlette.applications import Starlette
 
 from bot import app as bot_app
 from bot import service as bot_service
-from bot.cards import Card, Item
 from bot.core import Core, Running, open_core, running, utc_now
 from bot.identity import sessions
-from bot.messages import AskAgain, ChatUser, Command, Incoming, LinkAnswer, Press, Room, SurfaceName, Thread
-from bot.ports import Home, Posted, PressReply
+from bot.messages import AskAgain, ChatUser, Command, Incoming, LinkAnswer, Press, Room, Thread
+from bot.ports import PressReply
 from bot.proving import Provider, provider
 from bot.settings import Settings, Slack, read
 from bot.slack.installs import Installs
-from bot.slack.workspaces import NotInstalled, Workspace
 from bot.turn import Turn
 from policy.approval import Verb
 from policy.model import Json, Principal, Subject, TenantId, ToolName
 from tests.kit.idp_keys import Published
 from tests.kit.provision import ISSUER, Hire, Idp, write_tenants
-from tests.kit.scripted import RecordedChat
+from tests.kit.wall import SLACK as SLACK
+from tests.kit.wall import TEAM as TEAM
+from tests.kit.wall import Wall as Wall
 from tools.business import customers, orders
 from tools.held import Held, HeldView, Outcome, Proposal, TurnContext
 from tools.seed import seed
@@ -45,8 +45,6 @@ from tools.seed import seed
 ROOT = Path(__file__).parents[2]
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
 BOTH = (ACME, GLOBEX)
-SLACK = SurfaceName("slack")
-TEAM: Mapping[TenantId, str] = {ACME: "T0ACME", GLOBEX: "T0GLOBEX"}
 WORD: Mapping[TenantId, str] = {ACME: "zebra", GLOBEX: "walrus"}
 BASE = "https://countersign.example"
 SIGNING = "signing-secret-of-the-test"
@@ -87,68 +85,6 @@ def staff(tenant: TenantId) -> list[Hire]:
 
 
 # -- the chat -------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Wall(RecordedChat):
-    """Slack with two workspaces, as `bot.service` needs it: writes down what it is told, and in which of them."""
-
-    name: SurfaceName = SLACK
-    api_url: str | None = None
-    book: Any = None
-    drawn: list[tuple[str, str, Card]] = field(default_factory=list)
-    """(team, channel, card) of every posting and every update."""
-    homes: list[tuple[ChatUser, Home]] = field(default_factory=list)
-
-    @property
-    def workspaces(self) -> Wall:
-        return self
-
-    async def post(self, team: str, destination: str, card: Card) -> Posted:
-        posted = await super().post(team, destination, card)
-        self.drawn.append((team, destination, card))
-        return posted
-
-    async def update(self, posted: Posted, card: Card) -> None:
-        await super().update(posted, card)
-        self.drawn.append((posted.team, posted.channel, card))
-
-    async def show_home(self, who: ChatUser, home: Home) -> None:
-        self.homes.append((who, home))
-
-    def heard(self, tenant: TenantId) -> str:
-        """Everything anybody could read in the workspace of `tenant`."""
-        team = TEAM[tenant]
-        said = [repr(one) for one in self.said if one.thread.team == team]
-        return "\n".join(
-            [
-                *said,
-                *(repr(card) for where, _, card in self.drawn if where == team),
-                *(repr(home) for who, home in self.homes if who.team == team),
-            ]
-        )
-
-    def items_of(self, tenant: TenantId) -> list[Item]:
-        """The newest drawing of every card in that workspace."""
-        newest = {(where, card.card_id): card for team, where, card in self.drawn if team == TEAM[tenant]}
-        return [item for card in newest.values() for item in card.items]
-
-    # `bot.slack.workspaces.Workspaces`, as far as the gate asks it
-
-    async def of(self, team: str) -> Workspace:
-        if team not in TEAM.values():
-            raise NotInstalled("The bot is not in that workspace.")
-        return Workspace(team, "", "U0BOT", "B0BOT", None)  # type: ignore[arg-type]
-
-    async def teams(self) -> tuple[str, ...]:
-        return tuple(TEAM.values())
-
-    async def removed(self, team: str, how: str) -> None: ...
-
-    async def close(self) -> None: ...
-
-
-# -- the deployment -------------------------------------------------------------------------------------------
 
 
 def environment(folder: Path, url: str | None = None) -> dict[str, str]:

@@ -8,250 +8,35 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import re
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import httpx2
 from starlette.routing import BaseRoute, Mount, Route
 
-from bot.core import utc_now
-from bot.identity import flows, opaque, scim_tokens, sessions, tickets
-from bot.identity.flows import Purpose, Step
-from policy.approval import Verb
+from bot.identity import flows, sessions
+from bot.identity.flows import Step
 from policy.model import TenantId
-from tests.kit.two_tenants import ACME, BASE, BOTH, GLOBEX, SIGNING, TEAM, WORD, Two, chat, subject
-from tools.held import HeldView, Scope, ScopeKind
-from tools.stops import By
-
-NOBODY = "h_000000000000000000000000"
-READERS = ("dana", "ann", "ada", "aud")
-ROW = re.compile(r"/audit/[0-9]+")
-MARK = re.compile(r'name="mark" value="[0-9.]+"')
-
-
-@dataclass
-class Border:
-    """Acme has everything; somebody of globex holds the ids, secrets and cookies of it."""
-
-    two: Two
-    held: dict[TenantId, HeldView]
-    cookies: dict[tuple[TenantId, str], str]
-    bearer: dict[TenantId, str]
-    user_id: dict[TenantId, str]
-    ticket: dict[TenantId, str]
-    flow: dict[TenantId, str]
-    marks: set[str] = field(default_factory=set)
-    """Words that stand in acme's rows alone."""
-
-    def silent(self, text: str, *, but: str = "") -> None:
-        """Nothing of acme's is in `text`, except `but`, which the asker said themselves."""
-        shown = [mark for mark in self.marks if mark != but and mark in text]
-        assert not shown, f"of acme's: {shown}\n{text[:3000]}"
-
-    async def ask(self, who: tuple[TenantId, str] | None, method: str, path: str, **more: Any) -> httpx2.Response:
-        async with self.two.browser(self.cookies[who] if who else "", **more.pop("headers", {})) as browser:
-            return await browser.request(method, path, **more)
-
-    async def same(
-        self, who: tuple[TenantId, str] | None, method: str, path: str, mine: str, none: str, **more: Any
-    ) -> httpx2.Response:
-        """What is answered about acme's id is what is answered about an id of nobody."""
-        answers = [await self.ask(who, method, path.replace("ID", one), **more) for one in (mine, none)]
-        told = [(one.status_code, _plain(one.text, mine, none)) for one in answers]
-        assert told[0] == told[1], (method, path, who)
-        self.silent(answers[0].text, but=mine)
-        return answers[0]
-
-
-def _plain(page: str, *ids: str) -> str:
-    """But for the id that was asked for, and the number of the reader's own last row, which each press moves on."""
-    for one in ids:
-        page = page.replace(one, "ID")
-    return MARK.sub("MARK", page)
-
-
-async def a_border(two: Two) -> Border:
-    held, cookies, bearer, users, ticket, flow = {}, {}, {}, {}, {}, {}
-    for tenant in BOTH:
-        await two.write(tenant, "dana", n="the-same-message")
-    for tenant in BOTH:
-        held[tenant] = await two.pending(tenant)
-        for sub in READERS:
-            cookies[tenant, sub] = await two.sign_in(tenant, sub)
-        bearer[tenant], users[tenant], ticket[tenant], flow[tenant] = await two.core.writer.run(
-            lambda conn, tenant=tenant: _secrets(conn, tenant)  # type: ignore[misc]
-        )
-    stop = By("ada", f"Ada {WORD[ACME]}", ("admin",), f"the tool crm.write {WORD[ACME]}")
-    await two.core.gateway.kill(ACME, Scope(ScopeKind.TOOL, "crm.write"), stop, f"because {WORD[ACME]}")
-    view = held[ACME]
-    made = Border(two, held, cookies, bearer, users, ticket, flow)
-    made.marks = {WORD[ACME], view.held_id, view.card_id, view.digest, view.turn_id, TEAM[ACME], users[ACME]}
-    made.marks |= {sessions.form_token(cookies[ACME, sub]) for sub in READERS}
-    return made
-
-
-def _secrets(conn: Any, tenant: TenantId) -> tuple[str, str, str, str]:
-    _, secret, _ = scim_tokens.create(conn, tenant, "okta", "shell:test", utc_now())
-    (user,) = conn.exec_driver_sql(
-        f"SELECT resource_id FROM scim_resource WHERE tenant = '{tenant}' AND external_id = 'dana'"
-    ).scalars()
-    ticket = tickets.issue(conn, tenant, chat(tenant, "newcomer"), utc_now())
-    flow = flows.start(conn, tenant, Purpose.LINK, Step.COMPANY, utc_now(), ticket=opaque.digest(ticket))
-    return secret, user, ticket, flow
-
-
-# -- the probes: what somebody of globex tries, then that it works where it belongs ----------------------------------
-
-
-async def home(at: Border) -> None:
-    for tenant in BOTH:
-        answer = await at.ask((tenant, "dana"), "GET", "/")
-        assert (answer.status_code, answer.headers["location"]) == (303, "/requests")
-
-
-async def board(at: Border) -> None:
-    for sub in READERS:
-        at.silent((await at.ask((GLOBEX, sub), "GET", "/requests")).text)
-    for sub in ("dana", "ann"):
-        assert at.held[ACME].headline in (await at.ask((ACME, sub), "GET", "/requests")).text
-        assert at.held[GLOBEX].headline in (await at.ask((GLOBEX, sub), "GET", "/requests")).text
-
-
-async def board_live(at: Border) -> None:
-    theirs = (await at.ask((ACME, "dana"), "GET", "/requests/live?mark=")).text
-    assert at.held[ACME].headline in theirs
-    for mark in ("", "1.1", "999.9"):
-        at.silent((await at.ask((GLOBEX, "ann"), "GET", f"/requests/live?mark={mark}")).text)
-
-
-async def one_request(at: Border) -> None:
-    await _one(at, "/requests/ID")
-
-
-async def one_live(at: Border) -> None:
-    await _one(at, "/requests/ID/live")
-
-
-async def _one(at: Border, path: str) -> None:
-    for sub in READERS:
-        answer = await at.same((GLOBEX, sub), "GET", path, at.held[ACME].held_id, NOBODY)
-        assert answer.status_code == 404
-    mine = await at.ask((ACME, "ann"), "GET", path.replace("ID", at.held[ACME].held_id))
-    assert (mine.status_code, at.held[ACME].headline in mine.text) == (200, True)
-
-
-def press_form(at: Border, whose: TenantId, sub: str, verb: Verb = Verb.APPROVE) -> dict[str, str]:
-    view = at.held[ACME]
-    token = sessions.form_token(at.cookies[whose, sub])
-    return {"csrf": token, "verb": verb, "revision": str(view.revision), "digest": view.digest, "text": "x"}
-
-
-async def press(at: Border) -> None:
-    path, view = "/requests/ID/press", at.held[ACME]
-    for sub in READERS:
-        for verb in Verb if sub == "ann" else (Verb.APPROVE, Verb.WITHDRAW):
-            form = press_form(at, GLOBEX, sub, verb)
-            await at.same((GLOBEX, sub), "POST", path, view.held_id, NOBODY, data=form)
-            part: dict[str, Any] = {"data": form | {"on": "one"}, "headers": {"hx-request": "true"}}
-            await at.same((GLOBEX, sub), "POST", path, view.held_id, NOBODY, **part)
-    # A cookie of one with the form of the other's page.
-    for cookie, page in ((GLOBEX, ACME), (ACME, GLOBEX)):
-        answer = await at.ask(
-            (cookie, "ann"), "POST", path.replace("ID", view.held_id), data=press_form(at, page, "ann")
-        )
-        assert answer.status_code == 403
-    assert (await at.two.core.gateway.view(ACME, view.held_id)) == view
-
-
-async def press_works(at: Border) -> None:
-    path = f"/requests/{at.held[ACME].held_id}/press"
-    answer = await at.ask((ACME, "ann"), "POST", path, data=press_form(at, ACME, "ann", Verb.REJECT))
-    assert answer.status_code == 200
-    after = await at.two.core.gateway.view(ACME, at.held[ACME].held_id)
-    assert after is not None
-    assert after.status == "rejected"
-
-
-async def again(at: Border) -> None:
-    for sub in READERS:
-        form = {"csrf": sessions.form_token(at.cookies[GLOBEX, sub])}
-        await at.same((GLOBEX, sub), "POST", "/requests/ID/again", at.held[ACME].held_id, NOBODY, data=form)
-    assert len(await at.two.core.gateway.asked_by(ACME, subject("dana"))) == 1
-
-
-async def again_works(at: Border) -> None:
-    form = {"csrf": sessions.form_token(at.cookies[ACME, "dana"])}
-    path = f"/requests/{at.held[ACME].held_id}/again"
-    assert (await at.ask((ACME, "dana"), "POST", path, data=form)).status_code == 200
-    assert len(await at.two.core.gateway.asked_by(ACME, subject("dana"))) == 2
-
-
-async def log_table(at: Border) -> None:
-    queries = ("", "?who=dana", f"?who={WORD[ACME]}", "?tool=refund.issue", "?before=999999", "?kind=kill.switched")
-    for sub in READERS:
-        for query in (*queries, f"?call={at.held[ACME].held_id}", "?tenant=acme", f"?who=Dana+{WORD[ACME]}"):
-            answer = await at.ask((GLOBEX, sub), "GET", f"/audit{query}")
-            at.silent(_without_typed(answer.text, query))
-    # A row that acme alone has: in globex' table there is none of that kind.
-    for tenant, rows in ((ACME, 1), (GLOBEX, 0)):
-        page = (await at.ask((tenant, "aud"), "GET", "/audit?kind=kill.switched")).text
-        assert len(set(ROW.findall(page))) == rows, (tenant, page)
-
-
-def _without_typed(page: str, query: str) -> str:
-    """What was typed stands in the form again: that is the reader's own."""
-    typed = query.partition("=")[2].replace("+", " ")
-    return page.replace(f'"{typed}"', '""').replace(query.removeprefix("?"), "") if typed else page
-
-
-async def log_row(at: Border) -> None:
-    rows = [len(await at.two.log(tenant)) for tenant in BOTH]
-    for seq in range(1, max(rows) + 8):
-        answer = await at.ask((GLOBEX, "aud"), "GET", f"/audit/{seq}")
-        at.silent(answer.text, but=at.held[ACME].held_id)  # the row of a press keeps what the presser named
-        assert answer.status_code == (200 if seq <= len(await at.two.log(GLOBEX)) else 404)
-    assert (await at.ask((ACME, "aud"), "GET", "/audit/1")).status_code == 200
-
-
-async def log_verify(at: Border) -> None:
-    for sub in READERS:
-        form = {"csrf": sessions.form_token(at.cookies[GLOBEX, sub]), "tenant": ACME}
-        at.silent((await at.ask((GLOBEX, sub), "POST", "/audit/verify", data=form)).text)
-    form = {"csrf": sessions.form_token(at.cookies[ACME, "aud"])}
-    assert (await at.ask((ACME, "aud"), "POST", "/audit/verify", data=form)).status_code == 200
-
-
-async def log_download(at: Border) -> None:
-    for form in ("csv", "json", "jsonl"):
-        for sub in READERS:
-            for query in ("", "?tenant=acme", f"?call={at.held[ACME].held_id}"):
-                taken = await at.ask((GLOBEX, sub), "GET", f"/audit/log.{form}{query}")
-                at.silent(taken.text, but=at.held[ACME].held_id)  # what their own presses named
-        mine = await at.ask((ACME, "aud"), "GET", f"/audit/log.{form}")
-        assert (mine.status_code, at.held[ACME].held_id in mine.text) == (200, True)
-        assert at.held[GLOBEX].held_id not in mine.text
-
-
-async def stops(at: Border) -> None:
-    for sub in READERS:
-        answer = await at.ask((GLOBEX, sub), "GET", "/stops")
-        at.silent(answer.text)
-        assert answer.status_code == (200 if sub == "ada" else 403)
-    assert f"because {WORD[ACME]}" in (await at.ask((ACME, "ada"), "GET", "/stops")).text
-
-
-async def you(at: Border) -> None:
-    for sub in READERS:
-        at.silent((await at.ask((GLOBEX, sub), "GET", "/you")).text)
-    assert WORD[ACME] in (await at.ask((ACME, "dana"), "GET", "/you")).text
-
-
-async def no_page(at: Border) -> None:
-    for path in ("/requests/ID/more", "/audit/ID/more"):
-        assert (await at.same((GLOBEX, "aud"), "GET", path, at.held[ACME].held_id, NOBODY)).status_code == 404
+from tests.kit.border import Border, Probe, a_border
+from tests.kit.border_pages import (
+    again,
+    again_works,
+    board,
+    board_live,
+    home,
+    log_download,
+    log_row,
+    log_table,
+    log_verify,
+    no_page,
+    one_live,
+    one_request,
+    press,
+    press_works,
+    stops,
+    you,
+)
+from tests.kit.two_tenants import ACME, BASE, BOTH, GLOBEX, SIGNING, TEAM, WORD, Two
 
 
 async def link_page(at: Border) -> None:
@@ -415,7 +200,6 @@ async def _deliver(at: Border, body: dict[str, Any]) -> int:
         return (await slack.post("/slack/events", content=data, headers=headers)).status_code
 
 
-Probe: TypeAlias = Callable[[Border], Awaitable[None]]
 MATRIX: dict[tuple[str, str], Probe] = {
     ("GET", "/"): home,
     ("GET", "/requests"): board,
