@@ -15,6 +15,7 @@ from datetime import datetime
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import parse_qsl
+from weakref import WeakValueDictionary
 
 from scim2_models import (
     Error,
@@ -37,13 +38,16 @@ from bot.identity import scim_json, scim_quirks, scim_refusals
 from bot.identity.scim_directory import KnownTenants
 from bot.identity.scim_service import Leavers, NotYou, ScimDesk
 from bot.identity.scim_tokens import Nobody
-from policy.model import Json
+from policy.model import Json, TenantId
 
 PATH: Final = "/scim/v2"
 MAX_BODY: Final = 8 * 1024 * 1024
 """A PUT of a group with some 40,000 members."""
 MAX_FILTER: Final = 4_000
 ATTEMPTS: Final = 4
+AT_ONCE: Final = 2
+"""Requests of one organisation that hold a database thread; the next ones wait their turn. Its writes go one by one in
+any case, and what waits for them in the database would keep every other organisation's presses from it."""
 RETRY_AFTER_S: Final = 30
 _HEADERS: Final = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 _READS: Final = frozenset(
@@ -90,6 +94,7 @@ class ScimEndpoint:
         self._audit = audit
         self._clock = clock
         self._base_url = base_url
+        self._turns: WeakValueDictionary[TenantId, asyncio.Semaphore] = WeakValueDictionary()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -105,7 +110,9 @@ class ScimEndpoint:
             if isinstance(known, Nobody):
                 return await self._refuse(known)
             request.body = await _body(receive)
-            return await self._serve(authorization, self._mended(request))
+            mended = self._mended(request)
+            async with self._turns.setdefault(known.tenant, asyncio.Semaphore(AT_ONCE)):
+                return await self._serve(authorization, mended)
         except NotYou as refused:
             return await self._refuse(refused.who)
         except SCIMException as refused:
