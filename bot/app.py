@@ -22,7 +22,7 @@ from bot import demo as demo_workspace
 from bot import demo_idp as demo_idp_workspace
 from bot import migrations, service, service_role
 from bot.agent.routing import RoutingError
-from bot.checkup import Channel, DatabaseRole, Finding, Known, Level, judge_role
+from bot.checkup import Channel, DatabaseRole, Finding, Known, Level, channels_of, judge_role
 from bot.core import Core, open_core
 from bot.demo_idp import Opened
 from bot.identity.book import DirectoryBook
@@ -159,7 +159,10 @@ async def channel_facts(settings: Settings, destinations: tuple[str, ...]) -> tu
             return tuple(Channel(destination, problem=str(error)) for destination in destinations)
         found: list[Channel] = []
         for team in teams:
-            for destination in destinations:
+            tenant = core.directory.tenant_of(surface.name, team)
+            # An organisation's own policy may name channels that no other workspace has.
+            own = destinations if tenant is None else channels_of(core.policy.of(tenant))
+            for destination in own:
                 try:
                     enterprise = (await surface.workspaces.of(team)).enterprise
                     facts = await surface.channel_facts(destination, team)

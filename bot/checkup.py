@@ -81,7 +81,7 @@ class Read:
     @property
     def destinations(self) -> tuple[str, ...]:
         """The channels that tools.yaml names, each once."""
-        return tuple(sorted({place for policy in self._policies() for _, place in _places(policy)}))
+        return tuple(sorted({place for policy in self._policies() for place in channels_of(policy)}))
 
     def _policies(self) -> tuple[Policy, ...]:
         if self.policy is None:
@@ -227,6 +227,11 @@ def _approvers(policy: Policy) -> dict[RoleName, list[str]]:
             for role in dict.fromkeys(role for roles in rule.gate.approver_roles.values() for role in roles):
                 found.setdefault(role, []).append(rule.tool)
     return found
+
+
+def channels_of(policy: Policy) -> tuple[str, ...]:
+    """The channels to which cards are posted under `policy`, each once."""
+    return tuple(sorted({place for _, place in _places(policy)}))
 
 
 def _places(policy: Policy) -> Iterator[tuple[RoleName, str]]:
