@@ -141,7 +141,9 @@ def judge(row: Snapshot, ballot: Ballot, now: datetime) -> Verdict:
     if ballot.who.tenant != row.tenant:
         return Refused(PressResult.OTHER_TENANT, "This request belongs to another organisation.")
     if row.status is not ApprovalStatus.PENDING:
-        return Refused(PressResult.LATE, f"Already {row.status.value}. Your press changed nothing.")
+        # In the card's own word.
+        ended = "cancelled" if row.status is ApprovalStatus.VOIDED else row.status.value
+        return Refused(PressResult.LATE, f"Already {ended}. Your press changed nothing.")
     if now >= row.expires_at:
         return Refused(PressResult.EXPIRED, "This request has expired. Nothing was done; the requester can ask again.")
     if ballot.revision != row.revision or ballot.digest != row.digest:

@@ -90,7 +90,7 @@ async def test_a_leavers_card_is_voided_where_it_stands_and_who_left_is_refused(
     assert "Approve" not in labels(voided)
     # The picture an approver still had on screen decides nothing either.
     await desk.press(card, ANN, "Approve")
-    await desk.private(FINANCE, ANN, "Your press changed nothing.")
+    await desk.private(FINANCE, ANN, "Already cancelled. Your press changed nothing.")
     dm = await desk.ask(RITA, "What is the status of order 1040?")
     await desk.said(dm, "I do not know who you are")
     assert home.refunds("1040") == []

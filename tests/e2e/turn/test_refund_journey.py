@@ -45,4 +45,4 @@ async def test_a_rejected_refund_takes_its_mail_along_and_the_requester_learns_w
     assert await product.refunds() == []
     assert await product.mails() == []
     late = await product.press("lee", await product.item("Send an e-mail"), Verb.APPROVE)
-    assert "Already voided" in late.sentence
+    assert "Already cancelled" in late.sentence
