@@ -36,7 +36,7 @@ from bot.identity.elsewhere import Elsewhere, elsewhere
 from bot.identity.freshness import stale
 from bot.identity.keyring import KeyRing
 from bot.identity.leavers import Leavers
-from bot.identity.people import DirectoryPeople
+from bot.identity.people import Aged, DirectoryPeople
 from bot.identity.resolve import Resolver
 from bot.identity.scim_directory import ScimDirectory
 from bot.identity.sweep import forget
@@ -101,12 +101,6 @@ class Core:
     def leavers(self) -> Leavers:
         return Leavers(self.gateway, self.directory, self.policy.of, utc_now)
 
-    def aged(self, person: Person) -> str | None:
-        """Why what is known of `person` is too old to be acted on; None: it is not."""
-        tenant = self.tenants.get(person.tenant)
-        here = self.settings.base_url or "this service's address"
-        return None if tenant is None else stale(person, tenant, utc_now(), here)
-
     @property
     def book(self) -> DirectoryBook:
         return DirectoryBook(self.writer, self.directory)
@@ -163,7 +157,7 @@ def open_core(settings: Settings, tenants: Tenants | None = None) -> Core:
     durable = Durable(engine, writer, replica_id=replica, clock=utc_now)
     ring = KeyRing(settings.keys_dir)
     tokens = CallTokens(ring, issuer=settings.base_url or ISSUER)
-    people = DirectoryPeople(directory, policy.of, settings.person_key)
+    people = DirectoryPeople(directory, policy.of, settings.person_key, aging(tenants, settings.base_url))
     observer = providers.tracing(settings)
     tools = catalog(providers.tool_settings(settings), business)
     away = elsewhere(
@@ -214,6 +208,16 @@ def open_core(settings: Settings, tenants: Tenants | None = None) -> Core:
     )
     reloads.core = core
     return core
+
+
+def aging(tenants: Tenants, base_url: str | None) -> Aged:
+    """Why what is known of a person is too old to be acted on, by their organisation's limit; None: it is not."""
+
+    def aged(person: Person) -> str | None:
+        tenant = tenants.get(person.tenant)
+        return None if tenant is None else stale(person, tenant, utc_now(), base_url or "this service's address")
+
+    return aged
 
 
 def people_of(file: Path | None, tenants: Tenants, on_reload: OnReload) -> Directory:
@@ -271,7 +275,9 @@ def parts_of(core: Core, router: Router | Routes, surfaces: Mapping[SurfaceName,
         durable=core.durable,
         policy=core.policy.of,
         directory=core.directory,
-        resolver=Resolver(core.book, core.policy.of, core.settings.person_key, core.aged),
+        resolver=Resolver(
+            core.book, core.policy.of, core.settings.person_key, aging(core.tenants, core.settings.base_url)
+        ),
         people=core.people,
         tokens=core.tokens,
         catalog=core.catalog,

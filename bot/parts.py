@@ -88,8 +88,10 @@ class Parts:
         return await self.writer.read(lambda conn: self.people.holders(conn, tenant, roles))
 
     async def stopped(self, who: Principal) -> str | None:
-        """Why `who` may start nothing just now, as a sentence: the kill-switch for all or for them."""
-        return await self.writer.read(lambda conn: stop_of(conn, who))
+        """Why `who` may start nothing just now, as a sentence: stopped, or not vouched for lately."""
+        return await self.writer.read(
+            lambda conn: stop_of(conn, who) or self.people.stale(conn, who.tenant, who.subject)
+        )
 
 
 def stop_of(conn: Connection, who: Principal) -> str | None:

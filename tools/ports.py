@@ -103,6 +103,9 @@ class People(Protocol):
     def current(self, conn: Connection, tenant: TenantId, subject: Subject) -> Principal | None:
         """The person as the directory knows them at this moment; None: gone or deactivated."""
 
+    def stale(self, conn: Connection, tenant: TenantId, subject: Subject) -> str | None:
+        """Why what is known of them is too old to be acted on, for people to read; None: it is not."""
+
     def holders(self, conn: Connection, tenant: TenantId, roles: tuple[RoleName, ...]) -> tuple[Principal, ...]:
         """Everybody who holds one of `roles`."""
 

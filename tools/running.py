@@ -225,6 +225,9 @@ def _not_entitled(work: Ledger, row: HeldCall, tool: ToolName) -> Drift | None:
     asker = door.people.current(conn, tenant, approvals.requester(row))
     if asker is None:
         return Drift(f"{row.requester_name} is no longer with us, so nothing was done.", "requester_gone")
+    too_old = door.people.stale(conn, tenant, asker.subject)
+    if too_old is not None:
+        return Drift(too_old, "stale")
     if isinstance(decide(door.policy(asker.tenant), asker, tool, None), Denied):
         return Drift(f"{row.requester_name} may no longer ask for this, so nothing was done.", "not_entitled")
     keys: set[str] = set()

@@ -5,7 +5,8 @@ Implements `tools.ports.People`: asked again at every decision, nothing is remem
 
 from __future__ import annotations
 
-from typing import assert_never
+from collections.abc import Callable
+from typing import TypeAlias, assert_never
 
 from sqlalchemy.engine import Connection
 
@@ -13,6 +14,13 @@ from bot.ports import Directory, Person, PolicyOf
 from bot.settings import PersonKey
 from policy.model import Principal, RoleName, Subject, TenantId
 from policy.roles import Roles
+
+Aged: TypeAlias = Callable[[Person], str | None]
+
+
+def ageless(_person: Person) -> str | None:
+    """A file of people does not age."""
+    return None
 
 
 def principal_of(person: Person, roles: Roles, key: PersonKey) -> Principal:
@@ -42,10 +50,16 @@ def person_key(person: Person, key: PersonKey) -> str | None:
 class DirectoryPeople:
     """Who holds which roles, from the directory and roles.yaml as they are at the moment of asking."""
 
-    def __init__(self, directory: Directory, policy: PolicyOf, key: PersonKey) -> None:
+    def __init__(self, directory: Directory, policy: PolicyOf, key: PersonKey, aged: Aged = ageless) -> None:
+        """`aged`: why what is known of a person is too old to be acted on; None: it is not."""
         self._directory = directory
         self._policy = policy
         self._key = key
+        self._aged = aged
+
+    def stale(self, conn: Connection, tenant: TenantId, subject: Subject) -> str | None:
+        person = self._directory.by_subject(conn, tenant, subject)
+        return None if person is None else self._aged(person)
 
     def current(self, conn: Connection, tenant: TenantId, subject: Subject) -> Principal | None:
         """`conn` is the deciding transaction: a directory in the database reads through it, a file does not."""

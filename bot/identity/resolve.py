@@ -6,15 +6,14 @@ of the person, which roles policy gives their groups. Whatever is not known is r
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias, assert_never
 
 from audit.faults import StoreUnavailable
-from bot.identity.people import principal_of
+from bot.identity.people import Aged, ageless, principal_of
 from bot.messages import ChatUser
-from bot.ports import Book, ChatSurface, Person, PolicyOf, Standing, SurfaceError
+from bot.ports import Book, ChatSurface, PolicyOf, Standing, SurfaceError
 from bot.settings import PersonKey
 from policy.model import Principal, Subject, TenantId
 
@@ -51,12 +50,6 @@ class Refusal:
 
 
 Resolved: TypeAlias = Principal | Refusal
-Aged: TypeAlias = Callable[[Person], str | None]
-
-
-def ageless(_person: Person) -> str | None:
-    """A file of people does not age."""
-    return None
 
 
 class Resolver:

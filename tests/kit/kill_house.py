@@ -130,5 +130,8 @@ class SlowPeople:
             assert self.open.wait(HANGS)
         return found
 
+    def stale(self, conn: Connection, tenant: TenantId, who: Subject) -> str | None:
+        return self.inner.stale(conn, tenant, who)
+
     def holders(self, conn: Connection, tenant: TenantId, roles: tuple[RoleName, ...]) -> tuple[Principal, ...]:
         return self.inner.holders(conn, tenant, roles)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pytest
 
+from bot.identity.people import DirectoryPeople
 from policy.approval import ApprovalStatus, PressResult
 from policy.model import Subject, ToolName
 from tests.kit.door import DEMO, Crash, House, crash, later
@@ -83,6 +84,18 @@ async def test_an_approver_who_left_while_it_was_queued(house: House, how: str) 
     leave(house, "ann", how)
     await house.settle()
     await voided(house, view, "not_entitled")
+
+
+async def test_a_requester_for_whom_nobody_has_vouched_lately(house: House) -> None:
+    """It was approved in time; the directory fell silent, and its word ran out, before the effect (invariant 13)."""
+    view = await approved(house)
+    said = "I have not heard from your company's directory for too long. Nothing was done."
+    people = house.door.people
+    assert isinstance(people, DirectoryPeople)
+    asker = view.requester
+    people._aged = lambda person: said if person.subject == asker else None
+    await house.settle()
+    await voided(house, view, "stale")
 
 
 async def test_an_approver_who_lost_the_role_while_it_was_queued(house: House) -> None:

@@ -44,6 +44,9 @@ class Slow:
             assert self.open.wait(20)
         return found
 
+    def stale(self, conn: Connection, tenant: TenantId, who: Subject) -> str | None:
+        return self.inner.stale(conn, tenant, who)
+
     def holders(self, conn: Connection, tenant: TenantId, roles: tuple[RoleName, ...]) -> tuple[Principal, ...]:
         return self.inner.holders(conn, tenant, roles)
 
