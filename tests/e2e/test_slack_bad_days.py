@@ -191,7 +191,8 @@ async def test_a_card_with_many_calls_is_updated_on_all_its_sheets(house: House)
 
 async def test_a_card_that_was_deleted(house: House) -> None:
     posted = await house.surface.post(TEAM, "#finance-approvals", a_card())
-    await (await house.surface.workspace()).calls.call("chat.delete", {"channel": posted.channel, "ts": posted.message_id})
+    calls = (await house.surface.workspace()).calls
+    await calls.call("chat.delete", {"channel": posted.channel, "ts": posted.message_id})
     with pytest.raises(SurfaceError) as caught:
         await house.surface.update(posted, a_card())
     assert caught.value.gone

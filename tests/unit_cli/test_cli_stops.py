@@ -11,7 +11,7 @@ from policy.model import TenantId
 from tests.kit.provision import ISSUER, Hire, idp, write_tenants
 
 ACME = TenantId("acme")
-TEAMS = {ACME: [{"surface": "slack", "team": "T1"}]}
+TEAMS: dict[str, list[dict[str, str]]] = {ACME: [{"surface": "slack", "team": "T1"}]}
 
 
 class Countersign(Protocol):
