@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import assert_never
@@ -51,6 +51,8 @@ class TurnedAway:
     tool: Tool | None
     principal: Principal | None
     outcome: Blocked
+    note: str = ""
+    """For the audit alone: what was wrong with its token."""
 
 
 def admit(door: Door, policy: Policy, turn: TurnContext, proposal: Proposal, now: datetime) -> Admitted | TurnedAway:
@@ -65,8 +67,9 @@ def admit(door: Door, policy: Policy, turn: TurnContext, proposal: Proposal, now
         return away(BlockReason.UNKNOWN_TOOL, f"There is no tool called {printable(proposal.tool)}. Nothing was done.")
     try:
         token = door.tokens.verify(proposal.token, tool=tool.name, now=now)
-    except TokenRefused:
-        return away(BlockReason.TOKEN, "The call could not prove on whose behalf it comes. Nothing was done.")
+    except TokenRefused as error:
+        refused = away(BlockReason.TOKEN, "The call could not prove on whose behalf it comes. Nothing was done.")
+        return replace(refused, note=str(error))
     if token.principal.tenant != turn.tenant:
         return away(BlockReason.TENANT, "The call belongs to another organisation. Nothing was done.")
     if token.jti != proposal.call_id or token.approval_id is not None:

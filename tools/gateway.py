@@ -127,7 +127,7 @@ class Gateway(Desk):
             proposal.call_id,
             proposal.arguments if away.tool is not None else None,
             refused.reason,
-            refused.sentence,
+            f"{refused.sentence} {away.note}".rstrip(),
             self._door.clock(),
         )
         return await self._recorded(turn.tenant, [event], refused)

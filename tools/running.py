@@ -44,6 +44,8 @@ class Drift:
     sentence: str
     status: str
     """The audit's word: ``drift``, ``requester_gone``, ``tampered``, ``not_entitled``, …"""
+    note: str | None = None
+    """For the audit alone: what was wrong with its token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +97,8 @@ async def prepare(door: Door, row: HeldCall, token: str | None) -> Prepared:
         return Drift(f"{row.requester_name} is no longer with us, so nothing was done.", "requester_gone")
     try:
         claims = door.tokens.verify(token, tool=tool.name, now=door.clock())
-    except TokenRefused:
-        return Drift("The call could not prove on whose behalf it runs. Nothing was done.", "token")
+    except TokenRefused as error:
+        return Drift("The call could not prove on whose behalf it runs. Nothing was done.", "token", str(error))
     who = claims.principal
     once = claims.approval_id == row.held_id and claims.jti == f"{row.held_id}:{row.revision}"
     if not once or who.subject != approvals.requester(row) or who.tenant != row.tenant:
@@ -142,8 +144,9 @@ def claim(conn: Connection, door: Door, seen: HeldCall, prepared: Prepared, *, l
             _start(work, row)
         case Stay():
             pass
-        case Drift(sentence=sentence, status=status):
-            settling.end(work, row, ApprovalStatus.VOIDED, sentence, detail={"cause": status})
+        case Drift(sentence=sentence, status=status, note=note):
+            detail = {"cause": status} if note is None else {"cause": status, "token": note}
+            settling.end(work, row, ApprovalStatus.VOIDED, sentence, detail=detail)
         case Unreachable(sentence=sentence):
             settling.finished(work, row, EffectState.FAILED, f"{sentence} Nothing was done; ask again.")
         case _:

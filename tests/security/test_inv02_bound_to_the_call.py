@@ -63,6 +63,30 @@ async def test_no_token(local_house: House, token: str) -> None:
     await turned_away(local_house, Proposal("c", READ, ORDER, token))
 
 
+@pytest.mark.parametrize(
+    ("token", "why"),
+    [
+        ("x", "That is not a token."),
+        ("e30.e30.", "The token's header is not that of a call token."),
+        ("late", "The token has expired."),
+        ("early", "The token is from the future."),
+        ("other tool", "The token is for another tool."),
+    ],
+)
+async def test_the_audit_says_what_was_wrong_with_a_token_and_the_model_does_not_hear_it(
+    local_house: House, token: str, why: str
+) -> None:
+    house = local_house
+    minted = house.tokens.mint(house.who("dana"), REFUND if token == "other tool" else READ, house.clock.now, jti="c")
+    house.clock.move(minutes={"late": 6, "early": -6}.get(token, 0))
+    given = token if "." in token or len(token) == 1 else minted
+    outcome = await propose(house, Proposal("c", READ, ORDER, given))
+    assert isinstance(outcome, Blocked)
+    assert why not in outcome.sentence
+    (detail,) = house.audit("detail")
+    assert why in str(detail[0])
+
+
 async def test_a_token_of_another_tenant(local_house: House) -> None:
     house = local_house
     eve = house.who("eve", TenantId("other"))
