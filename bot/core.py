@@ -349,6 +349,8 @@ class _Reloads:
         else:
             log.info("policy reloaded: %s", told.version)
             self._note(Kind.POLICY_RELOADED, "reloaded", what="policy", version=told.version)
+            for tenant, version in self.core.policy.changed.items() if self.core is not None else ():
+                self._note(Kind.POLICY_RELOADED, "reloaded", tenant, what="policy", version=version)
 
     def directory(self, told: DirectoryError | None) -> None:
         if told is None:
@@ -357,12 +359,12 @@ class _Reloads:
             log.error("The directory was not reloaded; the people before it still hold.\n%s", told)
             self._note(Kind.POLICY_REJECTED, "rejected", what="directory", problems=str(told)[:2000])
 
-    def _note(self, kind: Kind, status: str, **detail: str) -> None:
+    def _note(self, kind: Kind, status: str, tenant: TenantId | None = None, **detail: str) -> None:
         """From any thread: the row is written in the background, the reload itself has happened."""
         core = self.core
         if core is None:
             return
-        event = Event(kind=kind, tenant=None, occurred_at=utc_now(), status=status, detail=dict(detail))
+        event = Event(kind=kind, tenant=tenant, occurred_at=utc_now(), status=status, detail=dict(detail))
         # A directory is re-read in the middle of a decision, on the writer's own thread: never wait for it there.
         threading.Thread(target=self._write, args=(core, event), name="countersign-note", daemon=True).start()
 

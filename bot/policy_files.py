@@ -65,6 +65,8 @@ class PolicyFiles:
         self._over = dict(over or {})
         self._on_reload = on_reload
         self._now, self._own = self._read()
+        self.changed: dict[TenantId, str] = {}
+        """Of tenants with files of their own: the versions that the last reload changed."""
 
     def current(self) -> Policy:
         """The deployment's policy."""
@@ -81,9 +83,12 @@ class PolicyFiles:
     def reload(self) -> Policy | PolicyError:
         """Reads the files again, all or none. An error leaves the policy before it in force."""
         told: Policy | PolicyError
+        before = {tenant: policy.version for tenant, policy in self._own.items()}
         try:
             self._now, self._own = self._read()
             told = self._now
+            now = {tenant: policy.version for tenant, policy in self._own.items()}
+            self.changed = {tenant: version for tenant, version in now.items() if before.get(tenant) != version}
         except PolicyError as error:
             told = error
         if self._on_reload is not None:
