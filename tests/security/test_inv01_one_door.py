@@ -81,6 +81,8 @@ async def test_nothing_the_gateway_answers_runs_a_held_tool_before_its_press(loc
         "expire_due": await gateway.expire_due(),
     }
     await gateway.record([])
+    left = house.door.writer.run_blocking(lambda conn: gateway.reconsider(conn, DEMO, [sam], "look", force=True))
+    called["reconsider"] = left
     try:
         await gateway.settle_doubt(DEMO, view.held_id, "Ada Kim", True, "")
     except LookupError:
