@@ -81,6 +81,7 @@ async def test_nothing_the_gateway_answers_runs_a_held_tool_before_its_press(loc
         "expire_due": await gateway.expire_due(),
     }
     await gateway.record([])
+    sam = house.who("sam").subject
     left = house.door.writer.run_blocking(lambda conn: gateway.reconsider(conn, DEMO, [sam], "look", force=True))
     called["reconsider"] = left
     try:
