@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlmodel import Field, SQLModel
 
 from audit.types import UtcDateTime
+from bot.store import table as table
 
 
 class ScimResource(SQLModel, table=True):
@@ -252,11 +253,3 @@ class SealedGrant(SQLModel, table=True):
     changed_at: datetime = Field(sa_type=UtcDateTime)
     ended_at: datetime | None = Field(default=None, sa_type=UtcDateTime)
     ended: str | None = None
-
-
-def table(model: type[SQLModel]) -> sa.Table:
-    """The Core table of a SQLModel class."""
-    found = model.__dict__["__table__"]
-    if not isinstance(found, sa.Table):
-        raise TypeError(f"{model.__name__} is not a table.")
-    return found
