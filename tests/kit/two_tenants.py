@@ -255,6 +255,18 @@ class Two:
 
         return await self.core.writer.read(look)
 
+    async def quiet(self) -> None:
+        """Until nothing is still being told or run: what was queued before would look like a change."""
+        schema = "dbos." if self.core.engine.dialect.name == "postgresql" else ""
+        waits = f"SELECT count(*) FROM {schema}workflow_status WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED')"
+        for _ in range(300):
+            before = [await self.state(tenant) for tenant in BOTH]
+            idle = await self.rows(waits) == [(0,)]
+            await asyncio.sleep(0.1)
+            if idle and [await self.state(tenant) for tenant in BOTH] == before:
+                return
+        raise AssertionError("the queue never comes to rest")
+
     # -- browsers
 
     def browser(self, secret: str = "", **headers: str) -> httpx2.AsyncClient:

@@ -147,6 +147,7 @@ async def follows(at: Chats) -> None:
 
 async def on_account_changed(at: Chats) -> None:
     """The account of the same name, deleted in globex."""
+    await at.two.quiet()
     before = await at.two.state(ACME)
     await at.two.turn.on_account_changed(chat(GLOBEX, "dana"), Standing.DEACTIVATED)
     assert await at.two.state(ACME) == before
@@ -212,6 +213,7 @@ async def _all_commands(at: Chats) -> None:
         for words in READS:
             at.silent(await two.command(GLOBEX, sub, words))
     for kill, resume in SWITCHES:
+        await two.quiet()
         before = await two.state(ACME)
         # One delivery id in both: each is carried out where it was said.
         said = await two.command(GLOBEX, "ada", kill.format(word=WORD[GLOBEX]), n=f"the-same {kill}")

@@ -84,7 +84,7 @@ async def _gone(two: Two, tenant: TenantId) -> None:
 
 async def losing_a_role(two: Two) -> None:
     await two.press(ACME, "ann", await two.pending(ACME), Verb.ASK, "why")
-    await _quiet(two)
+    await two.quiet()
     before = await two.state(ACME)
     await asyncio.to_thread(Idp(two.core, GLOBEX).move, "dana", ["readonly"])
     assert await two.state(ACME) == before
@@ -126,7 +126,7 @@ def _logout_token(jti: str, **who: str) -> str:
 async def erasing(two: Two) -> None:
     for tenant in BOTH:
         await two.press(tenant, "ann", await two.pending(tenant), Verb.REJECT, f"no {WORD[tenant]}")
-    await _quiet(two)
+    await two.quiet()
     before = await two.state(ACME)
     lines, requests = await two.core.retention.erase(GLOBEX, "op", subject=subject("dana"))
     assert (lines > 0, requests) == (True, 1)
@@ -147,7 +147,7 @@ async def test_what_one_organisation_does_to_somebody_the_other_does_not(two: Tw
     await held_in_both(two)
     for probe in SERVED:
         try:
-            await _quiet(two)
+            await two.quiet()
             await probe(two)
         except AssertionError as error:
             error.add_note(f"at {probe.__name__}")
@@ -160,23 +160,11 @@ async def test_what_one_organisation_does_to_somebody_the_other_does_not(two: Tw
 @pytest.mark.parametrize("probe", [leaving, logging_out, erasing], ids=lambda one: one.__name__)
 async def test_an_end_in_one_is_none_in_the_other(two: Two, probe: Probe) -> None:
     await held_in_both(two)
-    await _quiet(two)
+    await two.quiet()
     await probe(two)
     report = await asyncio.to_thread(verify, two.core.engine, ())
     assert not report.breaks
     assert {chain.tenant for chain in report.chains} >= {ACME, GLOBEX}
-
-
-async def _quiet(two: Two) -> None:
-    """Until nothing is still being told or run: what was queued would look like a change."""
-    waits = "SELECT count(*) FROM workflow_status WHERE status IN ('PENDING', 'ENQUEUED', 'DELAYED')"
-    for _ in range(200):
-        before = [await two.state(tenant) for tenant in BOTH]
-        idle = await two.rows(waits) == [(0,)]
-        await asyncio.sleep(0.1)
-        if idle and [await two.state(tenant) for tenant in BOTH] == before:
-            return
-    raise AssertionError("the queue never comes to rest")
 
 
 async def test_each_chain_is_its_own(two_folder: Path) -> None:

@@ -262,6 +262,7 @@ async def test_no_route_shows_or_changes_what_is_another_organisation_s(two_anyw
     at = await a_border(two_anywhere)
     failed: list[Exception] = []
     for (method, path), probe in MATRIX.items():
+        await two_anywhere.quiet()
         before = await two_anywhere.state(ACME)
         try:
             await probe(at)
