@@ -106,6 +106,20 @@ class LinkAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Feedback:
+    """A thumb under an answer of the bot's, with a reason if its giver wrote one."""
+
+    who: ChatUser
+    thread: Thread
+    feedback_id: str
+    """The delivery's id, so that one thumb is one row."""
+    message_id: str
+    """The answer that was rated."""
+    good: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Command:
     """A slash command, or the same words as a message."""
 

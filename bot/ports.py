@@ -14,7 +14,7 @@ from typing import Protocol, TypeAlias
 from sqlalchemy.engine import Connection
 
 from bot.cards import Card
-from bot.messages import AskAgain, ChatUser, Command, Incoming, LinkAnswer, Press, SurfaceName, Thread
+from bot.messages import AskAgain, ChatUser, Command, Feedback, Incoming, LinkAnswer, Press, SurfaceName, Thread
 from policy.model import Json, Subject, TenantId
 from policy.rules import Policy
 
@@ -84,12 +84,32 @@ class Home:
     asked_by_me: tuple[HomeLine, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A record that a tool read for an answer, so that a reader can tell where it comes from."""
+
+    title: str
+    """"Order 1042"."""
+    detail: str
+    """One plain sentence: which tool read it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Marks a text as a model's: chats that label such texts, cite sources and take a thumb do so for these alone."""
+
+    sources: tuple[Source, ...] = ()
+
+
 class Stream(Protocol):
-    """An answer that grows. `done` settles it with the final text; both never raise for niceties."""
+    """An answer that grows. `done` settles it with the final text; both never raise for niceties.
+
+    `answer` None: the text is the service's own word (an apology), not a model's.
+    """
 
     async def add(self, text: str) -> None: ...
 
-    async def done(self, text: str) -> None: ...
+    async def done(self, text: str, answer: Answer | None = None) -> None: ...
 
 
 class ChatSurface(Protocol):
@@ -104,10 +124,12 @@ class ChatSurface(Protocol):
     async def standing(self, who: ChatUser) -> Standing:
         """What the chat says of the account now. Never cached across decisions."""
 
-    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
+    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None) -> Posted:
         """A message in the thread, everyone there reads it. `text` is Markdown."""
 
-    async def whisper(self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> None:
+    async def whisper(
+        self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None
+    ) -> None:
         """A message only `who` sees, where they are."""
 
     async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
@@ -160,6 +182,18 @@ class Service(Protocol):
 
     async def on_account_changed(self, who: ChatUser, standing: Standing) -> None:
         """The chat says that an account was deactivated or made a guest."""
+
+    async def on_turned_away(self, who: ChatUser, standing: Standing, session_id: str | None) -> None:
+        """The chat's own gate refused a delivery of `who` before it was read: an audit row, nothing else."""
+
+    async def on_feedback(self, feedback: Feedback) -> None:
+        """Somebody rated an answer of the bot's. Raises nothing for what a person did."""
+
+    async def card_for(self, who: ChatUser, held_id: str) -> Card | None:
+        """The card of a request as `who` may use it: with the buttons that would do something for them.
+
+        None: it shows them nothing new (unknown, refused, or neither asked for nor approved by them).
+        """
 
     async def follows(self, thread: Thread) -> bool:
         """Whether the bot takes part in the thread, so that a message there needs no mention."""

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from bot.environment import Fault, Name, SettingsError, Source
 from tools.credentials import Credentials, Secret
@@ -49,6 +50,12 @@ NAMES: tuple[Name, ...] = (
     Name("TEAMS_APP_PASSWORD", "Teams: the app's password", secret=True),
     Name("TEAMS_TENANT_ID", "Teams: the Entra tenant", "teams_tenant_id"),
     Name("TEAMS_OPENID_METADATA_URL", "Teams: where the signing keys are published", "teams_openid_metadata_url"),
+    Name("TEAMS_LOGIN_URL", "Teams: where the bot gets its own token (Microsoft's login)", "teams_login_url"),
+    Name(
+        "TEAMS_SERVICE_URLS",
+        "Teams: addresses beside Microsoft's own to which the bot's token may go, several apart by spaces",
+        "teams_service_urls",
+    ),
     Name("ANTHROPIC_API_KEY", "Claude: the API key", secret=True),
     Name("ANTHROPIC_BASE_URL", "Claude: another API address", "anthropic_base_url"),
     Name("OPENAI_API_KEY", "OpenAI: the API key", secret=True),
@@ -129,7 +136,11 @@ class Teams:
     app_id: str
     app_password: Secret
     tenant_id: str
+    """The Entra tenant in which the bot is registered: its own token comes from there."""
     openid_metadata_url: str | None
+    login_url: str | None = None
+    service_urls: tuple[str, ...] = ()
+    """Addresses beside Microsoft's own to which the bot's token may go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +344,12 @@ def _teams(source: Source) -> Teams | None:
     app_id, tenant = source.text("TEAMS_APP_ID"), source.text("TEAMS_TENANT_ID")
     if app_id is None or tenant is None or password is None:
         return None
-    return Teams(app_id, password, tenant, metadata)
+    login = source.url("TEAMS_LOGIN_URL")
+    more = tuple((source.text("TEAMS_SERVICE_URLS") or "").split())
+    for url in more:
+        if urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).hostname:
+            source.wrong("TEAMS_SERVICE_URLS", "has a part that is no address.", "Write https://HOST/PATH.")
+    return Teams(app_id, password, tenant, metadata, login, more)
 
 
 def _model(source: Source, provider: str) -> ModelAccess | None:

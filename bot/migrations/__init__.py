@@ -30,6 +30,7 @@ def metadata() -> MetaData:
     import bot.identity.tables
     import bot.slack.tables
     import bot.store
+    import bot.teams.tables
     import bot.web.tables
     import tools.approvals
     import tools.effects

@@ -18,8 +18,8 @@ from slack_sdk.http_retry.builtin_async_handlers import AsyncConnectionErrorRetr
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
+from bot.payload import Body
 from bot.ports import SurfaceError
-from bot.slack.payload import Body
 from policy.model import Json
 
 DEFAULT_API_URL = "https://slack.com/api/"

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bot.messages import AskAgain, ChatUser, Command, Incoming, LinkAnswer, Press, Room, SurfaceName, Thread
+from bot.payload import Body, at, flag_at, list_at, text_at
 from bot.slack.blocks import ASKS, LINK, PRESS, read_value
 from bot.slack.modals import Routing, text_of
 from bot.slack.mrkdwn import mentions, typed
-from bot.slack.payload import Body, at, flag_at, list_at, text_at
 from policy.approval import Verb
 
 SLACK = SurfaceName("slack")

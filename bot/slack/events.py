@@ -20,6 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from bot.messages import ChatUser, Room, Thread
+from bot.payload import Body, at, text_at
 from bot.ports import Posted, PressReply, Service, Standing, SurfaceError
 from bot.slack import deliveries, modals
 from bot.slack.blocks import ASK_AGAIN, ASKS, LINK, PRESS, answer
@@ -27,7 +28,6 @@ from bot.slack.calls import SDK_LOG, web_client
 from bot.slack.deliveries import SLACK
 from bot.slack.endpoint import PATH, SlackEndpoint
 from bot.slack.gate import REMOVALS, Gate, known, workspace_of
-from bot.slack.payload import Body, at, text_at
 from bot.slack.standing import standing_of
 from bot.slack.surface import SlackSurface
 from bot.slack.workspaces import Workspace

@@ -14,10 +14,10 @@ from slack_bolt import BoltResponse
 from slack_bolt.async_app import AsyncBoltContext
 from slack_bolt.authorization import AuthorizeResult
 
+from bot.payload import Body, text_at
 from bot.ports import SurfaceError
 from bot.slack import deliveries
 from bot.slack.deliveries import SLACK, Here
-from bot.slack.payload import Body, text_at
 from bot.slack.surface import SlackSurface
 from bot.slack.workspaces import NotInstalled, Workspace
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from bot.slack.payload import Body, at, text_at
+from bot.payload import Body, at, text_at
 from policy.approval import Verb
 from policy.model import Json
 

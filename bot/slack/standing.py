@@ -5,8 +5,8 @@ See https://docs.slack.dev/reference/objects/user-object.
 
 from __future__ import annotations
 
+from bot.payload import at, flag_at, list_at, text_at
 from bot.ports import Standing
-from bot.slack.payload import at, flag_at, list_at, text_at
 from policy.model import Json
 
 _NOBODY = frozenset({"user_not_found", "users_not_found", "user_not_visible", "users_not_visible"})

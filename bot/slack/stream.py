@@ -10,11 +10,11 @@ import time
 from collections.abc import Awaitable, Callable
 
 from bot.messages import ChatUser, Room, Thread
+from bot.payload import text_at
 from bot.ports import SurfaceError
 from bot.slack.blocks import answer
 from bot.slack.calls import Calls, Refused
 from bot.slack.mrkdwn import chunks, mrkdwn, safe_markdown
-from bot.slack.payload import text_at
 from policy.model import Json
 
 log = logging.getLogger(__name__)

@@ -11,12 +11,12 @@ from weakref import WeakValueDictionary
 
 from bot.cards import Card
 from bot.messages import ChatUser, Room, SurfaceName, Thread
+from bot.payload import Body, at, flag_at, list_at, text_at
 from bot.ports import Ask, Book, Home, Posted, Standing, SurfaceError
 from bot.slack.blocks import Drawing, Sheet, answer, draw
 from bot.slack.calls import Calls, Refused
 from bot.slack.deliveries import SLACK
 from bot.slack.home import home_view
-from bot.slack.payload import Body, at, flag_at, list_at, text_at
 from bot.slack.standing import standing_of, standing_of_error
 from bot.slack.stream import Lacks, SlackStream
 from bot.slack.workspaces import NotInstalled, OneToken, Workspace, Workspaces

@@ -9,9 +9,9 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from bot.payload import flag_at, text_at
 from bot.ports import SurfaceError
 from bot.slack.calls import Calls, web_client
-from bot.slack.payload import flag_at, text_at
 
 UNNAMED = "Slack did not say which workspace the bot's token belongs to."
 

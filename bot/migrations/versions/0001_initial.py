@@ -448,6 +448,32 @@ def upgrade() -> None:
     sa.Column('told', sa.Boolean(), nullable=False),
     sa.PrimaryKeyConstraint('tenant', 'act', 'minute')
     )
+    op.create_table('teams_conversation',
+    sa.Column('team', sa.String(), nullable=False),
+    sa.Column('conversation', sa.String(), nullable=False),
+    sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('kind', sa.String(), nullable=False),
+    sa.Column('service_url', sa.String(), nullable=False),
+    sa.Column('bot', sa.String(), nullable=False),
+    sa.Column('name', sa.String(), nullable=True),
+    sa.Column('teams_team', sa.String(), nullable=True),
+    sa.Column('person', sa.String(), nullable=True),
+    sa.Column('seen_at', UtcDateTime(), nullable=False),
+    sa.Column('removed_at', UtcDateTime(), nullable=True),
+    sa.PrimaryKeyConstraint('team', 'conversation')
+    )
+    op.create_index('ix_teams_conversation_tenant', 'teams_conversation', ['tenant'], unique=False)
+    op.create_table('teams_person',
+    sa.Column('team', sa.String(), nullable=False),
+    sa.Column('person', sa.String(), nullable=False),
+    sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('personal', sa.String(), nullable=True),
+    sa.Column('met_in', sa.String(), nullable=False),
+    sa.Column('seen_at', UtcDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('team', 'person')
+    )
+    op.create_index('ix_teams_person_tenant', 'teams_person', ['tenant'], unique=False)
     op.create_table('thread_bot',
     sa.Column('tenant', sa.String(), nullable=False),
     sa.Column('session_id', sa.String(), nullable=False),
@@ -562,6 +588,10 @@ def downgrade() -> None:
     op.drop_table('transcript')
     op.drop_table('told')
     op.drop_table('thread_bot')
+    op.drop_index('ix_teams_person_tenant', table_name='teams_person')
+    op.drop_table('teams_person')
+    op.drop_index('ix_teams_conversation_tenant', table_name='teams_conversation')
+    op.drop_table('teams_conversation')
     op.drop_table('stranger_acts')
     op.drop_table('slack_oauth_states')
     op.drop_index('slack_installations_idx', table_name='slack_installations')

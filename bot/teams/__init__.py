@@ -1,0 +1,1 @@
+"""Microsoft Teams as a chat. The only importer of botbuilder and the connector's SDK; not configured, not imported."""
