@@ -9,6 +9,7 @@ import asyncio
 import getpass
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -24,8 +25,8 @@ from bot.console import DONE, FOUND, WRONG_USE, AsJson, Demo, answering, setting
 from bot.identity.grants import Grants
 from bot.identity.keyring import KEEP, LEAD, Ring, read_ring
 from bot.identity.rotation import Rotated, rotate
-from bot.identity.sealing import KeyAway, Sealer, add_key, open_or_make
-from bot.keys import GRANTS
+from bot.identity.sealing import KeyAway, Sealer, add_key
+from bot.identity.wrapping import wrapping_of
 from bot.settings import Settings
 from policy.model import Json
 from policy.pii import redact
@@ -84,13 +85,17 @@ def rewrap(
     demo: Demo = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put stored sign-ins under the first key of the file. Leave the old ones in it: Slack tokens may need them."""
+    """Put stored sign-ins under KMS's key, or the file's first. Leave old ones there: Slack tokens may need them."""
     with answering(as_json) as shell:
         settings = settings_of(demo)
-        keys = open_or_make(settings.keys_dir, file)
-        path = file or settings.grants_key or settings.keys_dir / GRANTS
+        where = wrapping_of(settings)
+        if file is not None:
+            where = replace(where, file=file)
+        if new and where.kms is not None:
+            shell.fail("A key in AWS KMS is rotated there: leave --new out. Nothing was changed.", WRONG_USE)
+        keys = where.open()
         if new:
-            add_key(path)
+            add_key(where.path)
         with _log(settings) as writer:
             grants = Grants(writer, AuditStore(redact), Sealer(keys), lambda: datetime.now(UTC))
             try:

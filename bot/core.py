@@ -42,6 +42,7 @@ from bot.identity.scim_directory import ScimDirectory
 from bot.identity.sweep import forget
 from bot.identity.tenants import Tenants, read_tenants
 from bot.identity.tokens import ISSUER, CallTokens
+from bot.identity.wrapping import wrapping_of
 from bot.keys import Keys, open_keys
 from bot.messages import SurfaceName
 from bot.parts import Parts
@@ -165,9 +166,8 @@ def open_core(settings: Settings, tenants: Tenants | None = None) -> Core:
         tokens,
         writer,
         audit,
-        settings.keys_dir,
+        wrapping_of(settings),
         utc_now,
-        key_file=settings.grants_key,
         base_url=settings.base_url,
     )
     gateway = Gateway(

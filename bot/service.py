@@ -21,7 +21,8 @@ from starlette.routing import Route
 from audit.faults import StoreUnavailable
 from bot.core import Core, Running, running, utc_now
 from bot.identity.issuers import slack_issuer
-from bot.identity.sealing import Sealer, open_or_make
+from bot.identity.sealing import Sealer
+from bot.identity.wrapping import wrapping_of
 from bot.messages import SurfaceName
 from bot.parts import Parts
 from bot.ports import ChatSurface, SurfaceError
@@ -122,7 +123,7 @@ def _installs(core: Core, slack: Slack) -> Installs | None:
             "Slack sends browsers back to this service when it is installed, so it has to know its address. "
             "Set COUNTERSIGN_BASE_URL."
         )
-    vault = Vault(Sealer(open_or_make(core.settings.keys_dir, core.settings.grants_key)), slack.client_id)
+    vault = Vault(Sealer(wrapping_of(core.settings).open()), slack.client_id)
     ledger = Ledger(slack.client_id, writer=core.writer, audit=core.audit, vault=vault, clock=utc_now)
     app = App(slack.client_id, slack.client_secret.reveal(), base_url, slack.api_url)
     return Installs(app, ledger, core.book)

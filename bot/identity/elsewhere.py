@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from audit.store import AuditStore
 from audit.writer import Writer
@@ -18,11 +17,12 @@ from bot.identity.idp_http import IdpHttp
 from bot.identity.jwks import KeySource
 from bot.identity.minting import Assertions
 from bot.identity.oidc import OidcClient
-from bot.identity.sealing import Sealer, open_or_make
+from bot.identity.sealing import Sealer
 from bot.identity.tenants import Tenants
 from bot.identity.token_endpoint import HttpTokenEndpoints
 from bot.identity.tokens import CallTokens
 from bot.identity.user_tokens import Organisation, UserBearers, minters
+from bot.identity.wrapping import Wrapping
 from policy.model import TenantId
 
 
@@ -43,22 +43,19 @@ def elsewhere(
     tokens: CallTokens,
     writer: Writer,
     audit: AuditStore,
-    keys_dir: Path,
+    wrapping: Wrapping,
     clock: Callable[[], datetime],
     *,
-    key_file: Path | None = None,
     base_url: str | None = None,
 ) -> Elsewhere | None:
     """None where no organisation in `tenants` has an API that is called in people's own name.
 
-    `key_file`: the key-encryption keys, where they are not ``grants.key`` in `keys_dir`.
-
     Raises:
-        KeysError: the key file cannot be used.
+        KeysError: the key-encryption key cannot be used.
     """
     if not any(tenant.downstreams for tenant in tenants.tenants.values()):
         return None
-    grants = Grants(writer, audit, Sealer(open_or_make(keys_dir, key_file)), clock)
+    grants = Grants(writer, audit, Sealer(wrapping.open()), clock)
     http = IdpHttp()
     discovery = Discovery(http)
 

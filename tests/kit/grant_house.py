@@ -17,8 +17,9 @@ from audit.store import AuditStore
 from audit.writer import Writer, make_engine
 from bot.identity.grants import Grants
 from bot.identity.oidc import OidcError, OidcFault, Refreshed
-from bot.identity.sealing import Sealer, open_or_make
+from bot.identity.sealing import Sealer
 from bot.identity.tables import SealedGrant, table
+from bot.identity.wrapping import Wrapping
 from policy.model import Subject, TenantId
 from policy.pii import redact
 
@@ -87,7 +88,9 @@ class Replica:
 
 
 @contextmanager
-def replica(url: str, keys: Path, *, fresh: bool = True, patience: float = 5.0) -> Iterator[Replica]:
+def replica(
+    url: str, keys: Path, *, fresh: bool = True, patience: float = 5.0, kms: str | None = None
+) -> Iterator[Replica]:
     engine = make_engine(url)
     if fresh:
         with engine.begin() as conn:
@@ -95,9 +98,8 @@ def replica(url: str, keys: Path, *, fresh: bool = True, patience: float = 5.0) 
             ddl.create_all(conn)
     writer, clock = Writer(engine), Clock()
     try:
-        yield Replica(
-            Grants(writer, AuditStore(redact), Sealer(open_or_make(keys)), clock, patience=patience), writer, clock
-        )
+        sealer = Sealer(Wrapping(keys, kms=kms).open())
+        yield Replica(Grants(writer, AuditStore(redact), sealer, clock, patience=patience), writer, clock)
     finally:
         writer.close()
         engine.dispose()
