@@ -24,6 +24,7 @@ from policy.model import (
     ToolName,
     ToolPolicy,
 )
+from policy.places import DM
 from policy.rollout import Phase, held_back
 from policy.rules import Policy
 from policy.tool_rules import EVERYBODY
@@ -87,7 +88,7 @@ def approvers_of(gate: Gate, asking: tuple[RoleName, ...]) -> tuple[RoleName, ..
 
 def destinations_of(gate: Gate, roles: tuple[RoleName, ...]) -> tuple[str, ...]:
     """Where the card goes, each place once. A role without a place is reached by direct message."""
-    return tuple(dict.fromkeys(place for role in roles for place in gate.destinations.get(role, ("dm",))))
+    return tuple(dict.fromkeys(place for role in roles for place in gate.destinations.get(role, (DM,))))
 
 
 def above(threshold: Threshold, sums: Sums | None) -> bool:

@@ -90,7 +90,7 @@ class Gate:
     approver_roles: Mapping[RoleName, tuple[RoleName, ...]]
     """Requester's role -> roles that may approve. The key ``*`` stands for every requester."""
     destinations: Mapping[RoleName, tuple[str, ...]]
-    """Approver role -> where its cards go: ``#channel``, or ``dm`` for a message to each member."""
+    """Approver role -> where its cards go, as `policy.places` reads it: ``#channel``, ``teams:#channel``, ``dm``."""
     threshold: Threshold | None
     expires_s: int
     presupposes: tuple[ToolName, ...] = ()

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from policy.axes import Floor, floor, looser
 from policy.document import Field, meant
 from policy.model import BlastRadius, Gate, GateKind, Reversibility, RoleName, Threshold, ToolName, ToolPolicy
+from policy.places import DM, HOW, is_place
 from policy.roles import Roles
 
 EVERYBODY = RoleName("*")
@@ -24,8 +25,6 @@ LIMIT_WINDOWS: Mapping[str, int] = MappingProxyType(
 """The limits a tool can have -> seconds of their sliding window."""
 
 _APPROVAL_KEYS = ("approvers", "post_to", "second_approver", "expires", "presupposes")
-_PLACES = 'Write dm, or a channel in quotes: "#finance-approvals".'
-_CHANNEL = re.compile(r"#[^\s#,]{1,80}")
 _CURRENCY = re.compile(r"[A-Z]{3}", re.ASCII)
 _DEFAULT_EXPIRY_S = 24 * 3600
 _MINUTE, _WEEK = 60, 7 * 86400
@@ -82,7 +81,7 @@ def _gate(entry: Field, keys: Mapping[str, Field], kind: GateKind, roles: Roles,
         entry.wrong("'approvers' is missing: nobody could approve this tool.", "Add `approvers: [some_role]`.")
     post_to = _post_to(keys["post_to"], approvers) if "post_to" in keys else {}
     for role in sorted({role for names in approvers.values() for role in names} - set(post_to)):
-        post_to[role] = ("dm",)
+        post_to[role] = (DM,)
     threshold = _threshold(keys["second_approver"]) if "second_approver" in keys else None
     expires = keys["expires"].seconds(_MINUTE, _WEEK) if "expires" in keys else _DEFAULT_EXPIRY_S
     presupposes = _presupposes(keys["presupposes"], tools) if "presupposes" in keys else ()
@@ -117,10 +116,10 @@ def _post_to(written: Field, approvers: Mapping[RoleName, tuple[RoleName, ...]])
             line.wrong(f"'{role}' approves nothing here.", meant(role, known, "Write one of"))
         places = line.texts()
         for place in places:
-            if place != "dm" and not _CHANNEL.fullmatch(place):
-                line.wrong(f"'{place}' is not a destination.", _PLACES)
+            if not is_place(place):
+                line.wrong(f"'{place}' is not a destination.", HOW)
         if not places:
-            line.wrong("names no destination.", _PLACES)
+            line.wrong("names no destination.", HOW)
         found[RoleName(role)] = places
     return found
 

@@ -70,6 +70,7 @@ def test_every_file_is_read_before_anything_is_said(shipped: dict[str, str]) -> 
         ("{USD: 100.00,", "{USD: 1e2,", "'1e2' is not an amount."),
         ("{USD: 100.00,", "{USD: -1,", "'-1' is not an amount."),
         ('"#finance-approvals"', "finance", "'finance' is not a destination."),
+        ('"#finance-approvals"', '"mail:#finance"', "'mail:#finance' is not a destination. Write dm, or a channel"),
         ("crm.read:", "no:", 'no reads as true or false, not as text. Write "no" in quotes.'),
         ("ledger.read:", "crm.read:", "'crm.read' is written twice"),
         ("crm.read:", "crm.read: &anchor", "uses a YAML anchor or alias."),
