@@ -74,3 +74,23 @@ def test_a_new_key_for_stored_sign_ins(ready: Callable[..., Any], home: Path) ->
     assert [(row["status"], row["detail"]["why"]) for row in rows] == [("rewrapped", "new"), ("rewrapped", "routine")]
     (home / ".countersign" / "keys" / GRANTS).write_text("zz")
     assert "64 hex digits" in ready("keys", "rewrap").err
+
+
+def test_the_key_file_of_the_settings_is_the_one_that_is_used(
+    ready: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounted = home / "mounted.key"
+    mounted.write_text("ab" * 32 + "\n")
+    monkeypatch.setenv("COUNTERSIGN_GRANTS_KEY_FILE", str(mounted))
+    first = ready("keys", "rewrap", "--new", "--json").json()["wraps"]
+    assert len(mounted.read_text().split()) == 2
+    assert not (home / ".countersign" / "keys" / GRANTS).exists(), "a key that nothing needs is not made"
+    assert ready("keys", "rewrap", "--json").json()["wraps"] == first
+
+
+def test_a_key_in_kms_is_not_made_here(ready: Callable[..., Any], home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COUNTERSIGN_GRANTS_KMS", "arn:aws:kms:eu-central-1:123456789012:key/0a1b")
+    told = ready("keys", "rewrap", "--new")
+    assert told.status == 2
+    assert "rotated there" in told.err
+    assert not (home / ".countersign" / "keys" / GRANTS).exists()
