@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar, assert_never
 
 import typer
 
-from bot import cli_audit, cli_data, cli_keys, cli_policy, cli_scim
+from bot import cli_audit, cli_data, cli_keys, cli_policy, cli_scim, cli_teams
 from bot.cli_check import check, starting
 from bot.cli_data import tenant_of as _tenant
 from bot.console import DEMO_HOME, DONE, FOUND, WRONG_USE, AsJson, Demo, Shell, Tenant, answering, settings_of
@@ -48,6 +48,7 @@ app.add_typer(cli_data.data_app, name="data")
 app.add_typer(cli_data.doubt_app, name="doubt")
 app.add_typer(cli_keys.app, name="keys")
 app.add_typer(cli_scim.app, name="scim")
+app.add_typer(cli_teams.app, name="teams")
 app.command()(check)
 
 ScopeWords = Annotated[

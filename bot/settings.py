@@ -272,13 +272,20 @@ def _teams(source: Source) -> Teams | None:
     for url in more:
         if urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).hostname:
             source.wrong("TEAMS_SERVICE_URLS", "has a part that is no address.", "Write https://HOST/PATH.")
+    resource = source.text("TEAMS_SSO_RESOURCE")
     if not source.together("TEAMS_APP_ID", "TEAMS_APP_PASSWORD", "TEAMS_TENANT_ID"):
         return None
     password = source.secret("TEAMS_APP_PASSWORD")
     app_id, tenant = source.text("TEAMS_APP_ID"), source.text("TEAMS_TENANT_ID")
     if app_id is None or tenant is None or password is None:
         return None
-    return Teams(app_id, password, tenant, metadata, login, more)
+    if resource is not None and not (resource.startswith("api://") and app_id.lower() in resource.lower()):
+        source.wrong(
+            "TEAMS_SSO_RESOURCE",
+            "is not this app's.",
+            f"Copy the Application ID URI from the app registration, Expose an API: api://botid-{app_id}.",
+        )
+    return Teams(app_id, password, tenant, metadata, login, more, resource)
 
 
 def _model(source: Source, provider: str) -> ModelAccess | None:
