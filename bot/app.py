@@ -22,6 +22,7 @@ from bot import demo as demo_workspace
 from bot import demo_idp as demo_idp_workspace
 from bot import migrations, service, service_role
 from bot.agent.routing import RoutingError
+from bot.chats import NothingToServe, require_chat, slack_of
 from bot.checkup import Channel, DatabaseRole, Finding, Known, Level, channels_of, judge_role
 from bot.core import Core, open_core
 from bot.demo_idp import Opened
@@ -77,11 +78,11 @@ def serve(settings: Settings) -> None:
     """Serve the configured chats until SIGINT or SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     with _sentences():
-        slack = service.chat_of(settings)
+        require_chat(settings)
         for warning in _require_migrated(settings):
             log.warning("%s %s %s", warning.where, warning.what, warning.mend)
         with _core(settings) as core:
-            asyncio.run(service.serve(core, slack))
+            asyncio.run(service.serve(core))
 
 
 def demo(settings: Settings, port: int | None, ready: Callable[[str], None]) -> None:
@@ -152,7 +153,7 @@ async def channel_facts(settings: Settings, destinations: tuple[str, ...]) -> tu
     if settings.slack is None:
         return ()
     with _sentences(), _core(settings) as core:
-        surface, _ = service.slack_of(core, settings.slack)
+        surface, _ = slack_of(core, settings.slack)
         try:
             teams = await surface.workspaces.teams()
         except SurfaceError as error:
@@ -231,7 +232,7 @@ def _sentences() -> Iterator[None]:
     """Errors that are sentences already, under one name."""
     try:
         yield
-    except (service.NothingToServe, RoutingError, SurfaceError, WorkspaceBroken, ActionError, LocalIdpError) as error:
+    except (NothingToServe, RoutingError, SurfaceError, WorkspaceBroken, ActionError, LocalIdpError) as error:
         raise AppError(str(error)) from error
 
 

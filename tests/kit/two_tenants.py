@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from starlette.applications import Starlette
 
 from bot import app as bot_app
+from bot import chats as bot_chats
 from bot import service as bot_service
 from bot.core import Core, Running, open_core, running, utc_now
 from bot.identity import sessions
@@ -329,7 +330,7 @@ async def serving(folder: Path, url: str | None = None) -> AsyncIterator[Two]:
     settings = read(environ, file_here=False)
     assert settings.slack is not None
     taken, wall = _Taken(asyncio.get_running_loop().create_future()), Wall()
-    installs = bot_service._installs
+    installs = bot_chats.installs_of
 
     def slack_of(core: Core, slack: Slack) -> tuple[Any, Installs | None]:
         wall.book = core.book
@@ -347,11 +348,11 @@ async def serving(folder: Path, url: str | None = None) -> AsyncIterator[Two]:
             yield replace(idp, keys=Published())  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch, opened(settings) as core:
-        patch.setattr(bot_service, "slack_of", slack_of)
+        patch.setattr(bot_chats, "slack_of", slack_of)
         patch.setattr(bot_service, "running", known)
         patch.setattr(bot_service, "provider", keyed)
         patch.setattr(bot_service, "OrderlyServer", taken.server)
-        task = asyncio.create_task(bot_service.serve(core, settings.slack))
+        task = asyncio.create_task(bot_service.serve(core))
         try:
             ended: set[asyncio.Future[Any]] = {task, taken.app}
             await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
