@@ -144,6 +144,21 @@ class Product:
     async def until_said(self, thread: Thread, words: str, seconds: float = 40) -> None:
         await self.until(lambda: words in self.chat.heard_by(thread), seconds)
 
+    async def quiet(self) -> None:
+        """Until nothing is still being told or run."""
+
+        def waits(conn: sa.Connection) -> int:
+            schema = "dbos." if conn.dialect.name == "postgresql" else ""
+            states = "('PENDING', 'ENQUEUED', 'DELAYED')"
+            query = sa.text(f"SELECT count(*) FROM {schema}workflow_status WHERE status IN {states}")
+            return int(conn.execute(query).scalar_one())
+
+        for _ in range(400):
+            if await self.writer.read(waits) == 0:
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError("the queue never comes to rest")
+
     async def audit(self) -> list[tuple[str, str, str | None]]:
         """(kind, status, actor) of every row, in order."""
         query = sa.text("SELECT kind, status, actor_user_id FROM agent_audit_log ORDER BY tenant_id, seq")
