@@ -73,6 +73,8 @@ class Kind(StrEnum):
     """Somebody installed the app in a chat team that no tenant names; nothing of it was kept."""
     CHAT_REMOVED = "chat.removed"
     """The app was taken out of a chat team, or its token was revoked there."""
+    ANSWER_RATED = "answer.rated"
+    """Somebody gave an answer a thumb. Their reason is kept where the conversation is, not here."""
     ACCOUNT_CHANGED = "account.changed"
     """A chat says that an account was deactivated, restored or made a guest."""
     LOCKOUT_STARTED = "lockout.started"

@@ -20,6 +20,7 @@ APPROVE = Button(Verb.APPROVE, "Approve")
 REJECT = Button(Verb.REJECT, "Reject", "Why do you reject it? The requester is told.")
 ASK = Button(Verb.ASK, "Ask requester", "What do you want to know? Asking decides nothing.")
 WITHDRAW_LABEL = "Withdraw"
+WITHDRAW = Button(Verb.WITHDRAW, WITHDRAW_LABEL)
 ASK_AGAIN_LABEL = "Ask again"
 STEERED = "(looks written to steer an AI agent)"
 """Ends an exposure in which somebody seems to give the agent orders."""

@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection
 from sqlmodel import Field, SQLModel
 
 from audit.types import UtcDateTime
-from bot.messages import ChatUser, Command, Incoming, Room, SurfaceName, Thread
+from bot.messages import ChatUser, Command, Feedback, Incoming, Room, SurfaceName, Thread
 from bot.ports import Posted
 from policy.model import Principal, Subject, TenantId
 from tools.approvals import HeldCall
@@ -186,6 +186,13 @@ def command_keys(command: Command) -> tuple[str, ...]:
     if not command.command_id.rpartition(":")[2]:
         return ()
     return (f"{command.who.surface}:{command.who.team}:command:{command.command_id}",)
+
+
+def feedback_key(feedback: Feedback) -> str:
+    """The name of one thumb: its delivery, or what was rated by whom if the chat gave it none."""
+    who = feedback.who
+    name = feedback.feedback_id or f"{feedback.thread.channel}:{feedback.message_id}:{who.user}:{feedback.good}"
+    return f"{who.surface}:{who.team}:feedback:{name}"
 
 
 def forget_seen(conn: Connection, before: datetime) -> int:

@@ -7,61 +7,34 @@ wire format, no model and no SQL beyond its own rows; decides nothing that `poli
 from __future__ import annotations
 
 import logging
-import uuid
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from typing import TypeAlias, assert_never
+from typing import assert_never
 
 from sqlalchemy.engine import Connection
 
 from audit.event import Event, Kind
 from audit.faults import StoreUnavailable
-from bot import card_text, commands, store, turn_log, welcome
-from bot.agent.transcript import Key, receive
+from bot import card_text, commands, intake, own_card, ratings, store, turn_log, welcome
 from bot.cards import Card
-from bot.identity.resolve import Refusal, RefusalReason
-from bot.messages import AskAgain, ChatUser, Command, Incoming, LinkAnswer, Press, Room, Thread
-from bot.parts import Parts, stop_of
-from bot.ports import Ask, ChatSurface, Home, HomeLine, PressReply, Standing, SurfaceError, UserSaid
+from bot.identity.resolve import Refusal, RefusalReason, of_standing
+from bot.intake import SeenBefore, Taken, TurnedAway
+from bot.messages import AskAgain, ChatUser, Command, Feedback, Incoming, LinkAnswer, Press, Room, Thread
+from bot.parts import Parts
+from bot.ports import Ask, ChatSurface, Home, HomeLine, PressReply, Standing, SurfaceError
 from bot.segments import TurnSegments
 from bot.tell import Teller
-from bot.turn_log import START
 from policy.approval import PressResult, Verb
-from policy.guardrails import Verdict, check_message, locked_until
+from policy.guardrails import check_message
 from policy.model import Principal
-from policy.rules import Policy
-from tools import limits
 from tools.held import Blocked, Executed, Failed, Held, HeldView, PressRequest, TurnContext
 from tools.strangers import Act
 
 log = logging.getLogger("countersign.turn")
 
 COMMAND_WORD = "/countersign"
-MINUTE_S = 60
 NO_CHAT = "This chat is not connected to Countersign. Nothing was done."
 ELSEWHERE = "Here I serve the members of this workspace. Nothing was done. Write to me in your own."
 HOME_LINES = 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """The message is ours now. `notice`: something its writer should know (a card number was masked)."""
-
-    turn_id: str
-    notice: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class _TurnedAway:
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class _SeenBefore:
-    """Another delivery of the same message was taken: nothing is said twice."""
-
-
-_Intake: TypeAlias = _Taken | _TurnedAway | _SeenBefore
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,86 +81,17 @@ class Turn:
         if message.text.split(maxsplit=1)[:1] == [COMMAND_WORD]:
             return await self._command_as_message(message, keys)
         link = await self._link(surface, message.thread)
-        policy, now = self.parts.policy(who.tenant), self.parts.clock()
-        verdict = check_message(policy.guardrails, message.text)
-        intake = await self.parts.writer.run(lambda conn: self._intake(conn, policy, who, message, verdict, link, now))
-        match intake:
-            case _SeenBefore():
+        verdict = check_message(self.parts.policy(who.tenant).guardrails, message.text)
+        taken = await self.parts.writer.run(lambda conn: intake.take(conn, self.parts, who, message, verdict, link))
+        match taken:
+            case SeenBefore():
                 return ""
-            case _TurnedAway(sentence=sentence):
+            case TurnedAway(sentence=sentence):
                 return sentence
-            case _Taken(notice=notice):
+            case Taken(notice=notice):
                 return notice
             case _:
-                assert_never(intake)
-
-    def _intake(
-        self,
-        conn: Connection,
-        policy: Policy,
-        who: Principal,
-        message: Incoming,
-        verdict: Verdict,
-        link: str | None,
-        now: datetime,
-    ) -> _Intake:
-        """One transaction: taken once, judged, noted, enqueued, audited."""
-        if not store.mark_seen(conn, store.delivery_keys(message), who.tenant, now):
-            return _SeenBefore()
-        away = self._held_off(conn, policy, who, now)
-        if away is not None:
-            status, sentence = away
-            self.parts.audit.append(conn, [turn_log.blocked(message, who, status, now)])
-            return _TurnedAway(sentence)
-        if verdict.stops:
-            events = [turn_log.blocked(message, who, "guardrail", now, verdict)]
-            sentence = verdict.sentence
-            if verdict.counts:
-                more, event = self._count_hit(conn, policy, who, message, now)
-                sentence, events = sentence + more, [*events, *event]
-            self.parts.audit.append(conn, events)
-            return _TurnedAway(sentence)
-        turn_id = f"t_{uuid.uuid4().hex}"
-        store.add_turn(conn, turn_id, who, message, link, now)
-        key = Key(who.tenant, message.thread.session_id, who.subject)
-        receive(conn, key, turn_id, START, [UserSaid(verdict.text)], now)
-        self.parts.durable.start_turn(conn, who.tenant, turn_id, message.thread.session_id)
-        self.parts.audit.append(conn, turn_log.started(message, who, turn_id, verdict, now))
-        return _Taken(turn_id, verdict.sentence)
-
-    def _held_off(self, conn: Connection, policy: Policy, who: Principal, now: datetime) -> tuple[str, str] | None:
-        """Why nothing by this person is taken just now: stopped, locked out, or too much in a minute."""
-        stop = stop_of(conn, who)
-        if stop is not None:
-            return "stopped", stop
-        until = limits.locked_until(conn, who.tenant, who.subject, now)
-        if until is not None:
-            return "locked_out", (
-                f"You are locked out until {card_text.moment(until)} after repeated blocked messages. "
-                "Nothing was done; ask an admin if this is a mistake."
-            )
-        most = policy.guardrails.rate_limits.per_user_per_min
-        if not limits.take(conn, who.tenant, "messages", str(who.subject), most, MINUTE_S, now):
-            return "rate_limit", (
-                f"That is more than {most} messages in a minute, so I did not read this one. "
-                "Nothing was done; send it again in a minute."
-            )
-        return None
-
-    def _count_hit(
-        self, conn: Connection, policy: Policy, who: Principal, message: Incoming, now: datetime
-    ) -> tuple[str, list[Event]]:
-        """Count a kill verdict; enough of them lock the person out."""
-        rules = policy.guardrails.kill_switch
-        hits = limits.hit(conn, who.tenant, who.subject, now, timedelta(minutes=rules.lockout_minutes))
-        until = locked_until(hits, rules, now)
-        if until is None:
-            return "", []
-        limits.lock_out(conn, who.tenant, who.subject, until)
-        event = turn_log.of_message(
-            Kind.LOCKOUT_STARTED, message, who, "locked_out", now, until=card_text.moment(until)
-        )
-        return f" You are locked out until {card_text.moment(until)}; an admin can tell you more.", [event]
+                assert_never(taken)
 
     async def _refuse_message(self, surface: ChatSurface, message: Incoming, refusal: Refusal) -> str:
         if await welcome.turn_away(self.parts, message, refusal):
@@ -348,6 +252,46 @@ class Turn:
         if tenant is None:
             return False
         return await self.parts.writer.read(lambda conn: store.follows(conn, tenant, thread.session_id))
+
+    async def card_for(self, who: ChatUser, held_id: str) -> Card | None:
+        """The card of a request as this person may use it; it is theirs to see if they asked or may decide."""
+        surface = self.parts.surfaces.get(who.surface)
+        known = None if surface is None else await self.parts.resolver.resolve(who, surface)
+        if known is None or isinstance(known, Refusal):
+            return None
+        try:
+            return await own_card.drawn_for(self.parts, known, held_id)
+        except StoreUnavailable:
+            return None  # the card that everybody sees stays
+
+    # --- what a chat tells --------------------------------------------------------------------------
+
+    async def on_feedback(self, feedback: Feedback) -> None:
+        """A thumb is a row; it changes nothing that the bot may do."""
+        surface = self.parts.surfaces.get(feedback.who.surface)
+        if surface is None:
+            return
+        who = await self.parts.resolver.resolve(feedback.who, surface)
+        if not isinstance(who, Refusal) and not self.parts.speaks_for(who.tenant, surface.name, feedback.thread.team):
+            who = Refusal(RefusalReason.STRANGER, ELSEWHERE, who.tenant, who.subject)
+        try:
+            if isinstance(who, Refusal):
+                await welcome.note(self.parts, Act.MESSAGE, who, feedback.who, feedback.thread.session_id)
+            else:
+                await ratings.keep(self.parts, who, feedback)
+        except StoreUnavailable as error:
+            log.error("%s: a rating could not be recorded: %s", surface.name, error)
+
+    async def on_turned_away(self, who: ChatUser, standing: Standing, session_id: str | None) -> None:
+        """The chat's gate let a delivery no further; who keeps trying is counted."""
+        tenant = self.parts.directory.tenant_of(who.surface, who.team)
+        refusal = of_standing(standing, tenant)
+        if refusal is None:
+            return
+        try:
+            await welcome.note(self.parts, Act.MESSAGE, refusal, who, session_id)
+        except StoreUnavailable as error:
+            log.error("%s: a refused delivery could not be recorded: %s", who.surface, error)
 
     async def on_account_changed(self, who: ChatUser, standing: Standing) -> None:
         """What hangs on the account ends with it (invariant 9); that the chat said so is a row in any case."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from bot.cards import Card
 from bot.messages import ChatUser, Room, SurfaceName, Thread
-from bot.ports import Ask, Home, Posted, Standing, Stream
+from bot.ports import Answer, Ask, Home, Posted, Standing, Stream
 
 SURFACE = SurfaceName("demo")
 TEAM = "demo"
@@ -26,7 +26,7 @@ class _Answer:
     async def add(self, text: str) -> None:
         """Nobody watches it grow."""
 
-    async def done(self, text: str) -> None:
+    async def done(self, text: str, answer: Answer | None = None) -> None:
         self.chat.lines.append(Line(self.thread.channel, text))
 
 
@@ -47,11 +47,13 @@ class RecordingChat:
     async def standing(self, who: ChatUser) -> Standing:
         return Standing.MEMBER if (who.surface, who.team) == (SURFACE, TEAM) else Standing.STRANGER
 
-    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
+    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None) -> Posted:
         self.lines.append(Line(thread.channel, text))
         return self._posted(thread.channel)
 
-    async def whisper(self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> None:
+    async def whisper(
+        self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None
+    ) -> None:
         self.lines.append(Line(direct(who.user).channel, text))
 
     async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:

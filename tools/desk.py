@@ -12,9 +12,9 @@ from sqlalchemy.engine import Connection
 
 from audit.event import Event
 from policy.model import Principal, Subject, TenantId
-from tools import approvals, deadlines, leaving, stops, views
+from tools import approvals, deadlines, leaving, pressing, stops, views
 from tools.door import Door
-from tools.held import HeldView, KillReport, Scope
+from tools.held import HeldView, KillReport, OwnCall, Scope
 
 
 class Desk:
@@ -92,6 +92,10 @@ class Desk:
 
     async def card(self, tenant: TenantId, card_id: str) -> tuple[HeldView, ...]:
         return await self._door.writer.read(lambda conn: views.card(conn, tenant, card_id))
+
+    async def open_to(self, who: Principal, held_id: str) -> tuple[OwnCall, ...]:
+        """The calls on the card of `held_id`, each with the presses by `who` that would count; none: not theirs."""
+        return await self._door.writer.read(lambda conn: pressing.open_to(conn, self._door, who, held_id))
 
     async def waiting_for(self, who: Principal) -> tuple[HeldView, ...]:
         return await self._door.writer.read(lambda conn: views.waiting_for(conn, who))

@@ -197,6 +197,14 @@ class PressOutcome:
     view: HeldView | None
 
 
+@dataclass(frozen=True, slots=True)
+class OwnCall:
+    """A held call, and what one person could still do to it by a press."""
+
+    view: HeldView
+    verbs: frozenset[Verb]
+
+
 class ScopeKind(StrEnum):
     ALL = "all"
     TENANT = "tenant"

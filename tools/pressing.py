@@ -24,6 +24,7 @@ from policy.approval import (
     Snapshot,
     Verb,
     Verdict,
+    is_own_request,
     judge,
 )
 from policy.approval import Vote as Cast
@@ -31,7 +32,7 @@ from policy.model import Principal, RoleName, TenantId, ToolName
 from tools import approvals, entering, evidence, killswitch, settling, signing, strangers, views
 from tools.approvals import HeldCall, PressRow, Vote
 from tools.door import Door
-from tools.held import PressOutcome, PressRequest
+from tools.held import OwnCall, PressOutcome, PressRequest
 from tools.killswitch import Generation, Target
 from tools.ports import Notice, NoticeKind
 from tools.settling import Ledger
@@ -63,6 +64,30 @@ def press(
     outcome = _known(work, row, who, request, generation)
     work.commit_events()
     return outcome
+
+
+def open_to(conn: Connection, door: Door, who: Principal, held_id: str) -> tuple[OwnCall, ...]:
+    """Every call on the card of `held_id` with the presses that would count by `who` now. Changes nothing.
+
+    Empty: there is no such request, or it is none of theirs. What the state machine would refuse is not offered.
+    """
+    found = approvals.read(conn, who.tenant, held_id)
+    current = None if found is None else door.people.current(conn, who.tenant, who.subject)
+    if found is None or current is None:
+        return ()
+    now, own = door.clock(), []
+    for view in views.card(conn, who.tenant, found.card_id):
+        row = approvals.read(conn, who.tenant, view.held_id)
+        if row is None:
+            continue
+        snapshot = _snapshot(conn, row, stopped=view.stopped is not None)
+        if not (is_own_request(snapshot, current) or current.roles.intersection(snapshot.approver_roles)):
+            return ()
+        ballots = (Ballot(current, verb, row.revision, row.digest) for verb in Verb)
+        own.append(
+            OwnCall(view, frozenset(one.verb for one in ballots if not isinstance(judge(snapshot, one, now), Refused)))
+        )
+    return tuple(own)
 
 
 def _storable(request: PressRequest) -> PressRequest:

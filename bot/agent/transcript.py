@@ -59,6 +59,9 @@ MOST_ROWS = 400
 RECEIVED = "received"
 """The step under which messages stand that came in before their segment began."""
 
+REMARK = "remark"
+"""The step under which stands what somebody thinks of an answer."""
+
 
 @dataclass(frozen=True, slots=True)
 class Key:
@@ -105,6 +108,26 @@ def receive(conn: Connection, key: Key, turn_id: str, segment: str, messages: Se
     """
     if not _step_rows(conn, key.tenant, turn_id, segment, RECEIVED):
         _insert(conn, key, turn_id, segment, RECEIVED, heard(messages, Spotlight()), now, first_seq=None)
+
+
+def remark(conn: Connection, key: Key, remark_id: str, good: bool, text: str, now: datetime) -> None:
+    """Keeps what somebody thinks of an answer, beside the conversation. It is given no place in it: no model reads it.
+
+    It goes when the conversation goes. Joins the caller's transaction.
+    """
+    values: dict[str, object] = {
+        "tenant": key.tenant,
+        "session_id": key.session_id,
+        "subject": str(key.subject),
+        "seq": None,
+        "turn_id": remark_id,
+        "segment": REMARK,
+        "step": REMARK,
+        "part": 0,
+        "content": _storable({"kind": REMARK, "good": good, "text": text}),
+        "created_at": now,
+    }
+    conn.execute(sa.insert(_rows), [values])
 
 
 def heard(messages: Sequence[Heard], spot: Spotlight) -> tuple[Entry, ...]:

@@ -73,7 +73,7 @@ class Resolver:
             standing = await surface.standing(who)
         except SurfaceError:
             standing = Standing.UNKNOWN
-        refusal = _judge(standing, tenant)
+        refusal = of_standing(standing, tenant)
         return refusal if refusal is not None else await self._person(who, tenant)
 
     async def _person(self, who: ChatUser, tenant: TenantId) -> Resolved:
@@ -111,7 +111,7 @@ class Resolver:
         return principal
 
 
-def _judge(standing: Standing, tenant: TenantId) -> Refusal | None:
+def of_standing(standing: Standing, tenant: TenantId | None) -> Refusal | None:
     """What the chat's own word on an account means; None: a full member."""
     match standing:
         case Standing.MEMBER:

@@ -14,8 +14,7 @@ from datetime import datetime
 from typing import TypeAlias
 
 from bot.cards import Button, Card, Item, Quote, Tone
-from bot.ports import Ask
-from bot.slack.mrkdwn import chunks, escape, mrkdwn, visible
+from bot.slack.mrkdwn import chunks, escape, visible
 from policy.approval import Verb
 from policy.model import Json
 from tools.spec import Draft, Fact
@@ -102,31 +101,6 @@ def read_value(value: str) -> tuple[str, int, str]:
     """What `button_value` wrote; ids that name nothing where it is something else, so the door refuses and records."""
     match = re.fullmatch(r"(.+):([0-9]{1,9}):([^:]*)", value)
     return (match[1], int(match[2]), match[3]) if match else ("", 0, "")
-
-
-def answer(markdown: str, asks: Sequence[Ask] = ()) -> tuple[Sheet, ...]:
-    """A plain message, in as many messages as it takes; the buttons stand below the last."""
-    texts = chunks(mrkdwn(markdown) or " ", 3_500 if not asks else _ELEMENT)
-    sheets = [Sheet((), text) for text in texts]
-    if asks:
-        section: Block = {"type": "section", "text": {"type": "mrkdwn", "text": texts[-1], "verbatim": True}}
-        row: Block = {"type": "actions", "elements": [_ask(ask) for ask in asks]}
-        sheets[-1] = Sheet((section, row), texts[-1])
-    return tuple(sheets)
-
-
-def _ask(ask: Ask) -> Json:
-    button: dict[str, Json] = {"type": "button", "text": _plain(ask.label)}
-    match ask.action:
-        case "ask_again":
-            return {**button, "action_id": ASK_AGAIN, "value": ask.held_id}
-        case "link_yes" | "link_no":
-            return {**button, "action_id": LINK + ask.action, "value": ask.held_id}
-        case "open":
-            return {**button, "action_id": OPEN, "url": ask.held_id}
-        case _:
-            value = button_value(ask.held_id, ask.revision, ask.digest)
-            return {**button, "action_id": PRESS + Verb.WITHDRAW.value, "value": value}
 
 
 # --- parts of a card ---------------------------------------------------------------------------------

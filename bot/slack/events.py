@@ -23,11 +23,12 @@ from bot.messages import ChatUser, Room, Thread
 from bot.payload import Body, at, text_at
 from bot.ports import Posted, PressReply, Service, Standing, SurfaceError
 from bot.slack import deliveries, modals
-from bot.slack.blocks import ASK_AGAIN, ASKS, LINK, PRESS, answer
+from bot.slack.blocks import ASK_AGAIN, ASKS, LINK, PRESS
 from bot.slack.calls import SDK_LOG, web_client
 from bot.slack.deliveries import SLACK
 from bot.slack.endpoint import PATH, SlackEndpoint
 from bot.slack.gate import REMOVALS, Gate, known, workspace_of
+from bot.slack.spoken import spoken
 from bot.slack.standing import standing_of
 from bot.slack.surface import SlackSurface
 from bot.slack.workspaces import Workspace
@@ -324,7 +325,7 @@ class SlackEvents:
         if not text:
             return
         try:
-            for sheet in answer(text):
+            for sheet in spoken(text):
                 sent = await respond(
                     text=sheet.text,
                     response_type="ephemeral",

@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 
 from bot.messages import ChatUser, Room, Thread
 from bot.payload import text_at
-from bot.ports import SurfaceError
-from bot.slack.blocks import answer
+from bot.ports import Answer, SurfaceError
 from bot.slack.calls import Calls, Refused
 from bot.slack.mrkdwn import chunks, mrkdwn, safe_markdown
+from bot.slack.spoken import spoken
 from policy.model import Json
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ class SlackStream:
         self._last = now
         await self._nicety(self._grow)
 
-    async def done(self, text: str) -> None:
+    async def done(self, text: str, answer: Answer | None = None) -> None:
         """Settles with `text`; an empty one takes back what was shown.
 
         Raises:
@@ -150,7 +150,7 @@ class SlackStream:
         if not text.strip():
             await self._calls.call("chat.delete", {"channel": self._thread.channel, "ts": ts}, patience_s=_PATIENCE_S)
             return
-        first, *rest = answer(text)
+        first, *rest = spoken(text)
         try:
             await self._update(ts, first.text, patience_s=_PATIENCE_S)
         except Refused as refused:
@@ -161,7 +161,7 @@ class SlackStream:
             await self._calls.call("chat.postMessage", self._address(sheet.text), patience_s=_PATIENCE_S)
 
     async def _say(self, text: str) -> None:
-        for sheet in answer(text):
+        for sheet in spoken(text):
             await self._calls.call("chat.postMessage", self._address(sheet.text), patience_s=_PATIENCE_S)
 
     # --- calls ---------------------------------------------------------------------------------------

@@ -12,11 +12,12 @@ from weakref import WeakValueDictionary
 from bot.cards import Card
 from bot.messages import ChatUser, Room, SurfaceName, Thread
 from bot.payload import Body, at, flag_at, list_at, text_at
-from bot.ports import Ask, Book, Home, Posted, Standing, SurfaceError
-from bot.slack.blocks import Drawing, Sheet, answer, draw
+from bot.ports import Answer, Ask, Book, Home, Posted, Standing, SurfaceError
+from bot.slack.blocks import Drawing, Sheet, draw
 from bot.slack.calls import Calls, Refused
 from bot.slack.deliveries import SLACK
 from bot.slack.home import home_view
+from bot.slack.spoken import spoken
 from bot.slack.standing import standing_of, standing_of_error
 from bot.slack.stream import Lacks, SlackStream
 from bot.slack.workspaces import NotInstalled, OneToken, Workspace, Workspaces
@@ -111,24 +112,26 @@ class SlackSurface:
 
     # --- saying --------------------------------------------------------------------------------------
 
-    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
+    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None) -> Posted:
         calls = await self._calls(thread.team)
         posted = Posted(SLACK, thread.team, thread.channel, "")
-        for sheet in answer(text, asks):
+        for sheet in spoken(text, asks, answer):
             ts = await _post_sheet(calls, thread.channel, _thread_ts(thread), sheet)
             posted = Posted(SLACK, thread.team, thread.channel, ts)
         return posted
 
-    async def whisper(self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> None:
+    async def whisper(
+        self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None
+    ) -> None:
         calls = await self._calls(thread.team)
-        for sheet in answer(text, asks):
+        for sheet in spoken(text, asks, answer):
             await _whisper_sheet(calls, thread, who, sheet)
 
     async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
         calls = await self._calls(who.team)
         channel = await _dm(calls, who.user)
         posted = Posted(SLACK, who.team, channel, "")
-        for sheet in answer(text, asks):
+        for sheet in spoken(text, asks):
             posted = Posted(SLACK, who.team, channel, await _post_sheet(calls, channel, None, sheet))
         return posted
 

@@ -16,7 +16,7 @@ from bot.cards import Card
 from bot.identity import sessions
 from bot.identity.tenants import Tenants
 from bot.messages import ChatUser, SurfaceName, Thread
-from bot.ports import Ask, Home, Posted, Standing, Stream, SurfaceError
+from bot.ports import Answer, Ask, Home, Posted, Standing, Stream, SurfaceError
 from bot.web.signed_in import WEB
 from policy.model import Subject, TenantId
 
@@ -51,10 +51,12 @@ class OfficeSurface:
             raise SurfaceError(str(error)) from error
         return Standing.MEMBER if here else Standing.STRANGER
 
-    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
+    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None) -> Posted:
         _nowhere()
 
-    async def whisper(self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> None:
+    async def whisper(
+        self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None
+    ) -> None:
         _nowhere()
 
     async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:

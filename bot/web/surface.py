@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from audit.faults import StoreUnavailable
 from bot.cards import Card
 from bot.messages import ChatUser, SurfaceName, Thread
-from bot.ports import Ask, Home, Posted, Standing, SurfaceError
+from bot.ports import Answer, Ask, Home, Posted, Standing, SurfaceError
 from bot.web.chatlog import BOT, ChatLog, Line, LineKind
 from bot.web.live import Hub
 from bot.web.workspace import DEMO, TEAM, Workspace
@@ -26,7 +26,7 @@ class DemoStream:
     async def add(self, text: str) -> None:
         self._surface.hub.grow(self._key, text)
 
-    async def done(self, text: str) -> None:
+    async def done(self, text: str, answer: Answer | None = None) -> None:
         try:
             if text:
                 await self._surface.say(self._thread, text)
@@ -55,11 +55,13 @@ class DemoSurface:
             return Standing.STRANGER
         return Standing.MEMBER
 
-    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
+    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None) -> Posted:
         line = Line(LineKind.SAID, self._room(thread.channel), BOT, text, root=thread.root, asks=asks)
         return await self._add(line)
 
-    async def whisper(self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> None:
+    async def whisper(
+        self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None
+    ) -> None:
         room = self._room(thread.channel)
         await self._add(Line(LineKind.SAID, room, BOT, text, root=thread.root, only_for=who.user, asks=asks))
 

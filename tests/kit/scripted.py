@@ -11,6 +11,7 @@ from pathlib import Path
 from bot.cards import Card, Item
 from bot.messages import ChatUser, SurfaceName, Thread
 from bot.ports import (
+    Answer,
     Ask,
     EventHappened,
     Home,
@@ -52,7 +53,7 @@ class RecordedStream:
     async def add(self, text: str) -> None:
         self.parts.append(text)
 
-    async def done(self, text: str) -> None:
+    async def done(self, text: str, answer: Answer | None = None) -> None:
         self.chat.fault("done")
         self.chat.said.append(Said(self.thread, text))
 
@@ -79,12 +80,14 @@ class RecordedChat:
     async def standing(self, who: ChatUser) -> Standing:
         return self.standings.get(who.user, Standing.MEMBER)
 
-    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
+    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None) -> Posted:
         self.fault("say")
         self.said.append(Said(thread, text, asks))
         return Posted(self.name, thread.team, thread.channel, str(next(iter(self.numbers))))
 
-    async def whisper(self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> None:
+    async def whisper(
+        self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None
+    ) -> None:
         self.fault("whisper")
         self.said.append(Said(thread, text, asks, only_for=who.user))
 

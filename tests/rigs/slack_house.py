@@ -13,7 +13,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from bot.cards import Button, Card, Item, Quote, Tone
-from bot.messages import AskAgain, ChatUser, Command, Incoming, LinkAnswer, Press, SurfaceName, Thread
+from bot.messages import AskAgain, ChatUser, Command, Feedback, Incoming, LinkAnswer, Press, SurfaceName, Thread
 from bot.ports import Home, HomeLine, Person, PressReply, Standing
 from bot.slack.events import SlackEvents
 from bot.slack.surface import SlackSurface
@@ -62,6 +62,8 @@ class RecordingService:
     link_answers: list[LinkAnswer] = field(default_factory=list)
     homes: list[ChatUser] = field(default_factory=list)
     changed: list[tuple[ChatUser, Standing]] = field(default_factory=list)
+    turned_away: list[tuple[ChatUser, Standing, str | None]] = field(default_factory=list)
+    feedback: list[Feedback] = field(default_factory=list)
     taking_part: set[str] = field(default_factory=set)
     """Roots of the threads in which the bot takes part."""
     reply: PressReply = field(default_factory=lambda: PressReply("Counted."))
@@ -110,6 +112,16 @@ class RecordingService:
 
     async def on_account_changed(self, who: ChatUser, standing: Standing) -> None:
         self.changed.append((who, standing))
+
+    async def on_turned_away(self, who: ChatUser, standing: Standing, session_id: str | None) -> None:
+        self.turned_away.append((who, standing, session_id))
+
+    async def on_feedback(self, feedback: Feedback) -> None:
+        await self._bad_day()
+        self.feedback.append(feedback)
+
+    async def card_for(self, who: ChatUser, held_id: str) -> Card | None:
+        return self.reply.card
 
     async def follows(self, thread: Thread) -> bool:
         return thread.root in self.taking_part

@@ -15,7 +15,7 @@ from bot.identity.directory import DirectoryFile
 from bot.identity.resolve import Refusal, RefusalReason, Resolver
 from bot.messages import ChatUser, SurfaceName, Thread
 from bot.policy_files import read_policy
-from bot.ports import Ask, Home, Posted, Standing, Stream, SurfaceError
+from bot.ports import Answer, Ask, Home, Posted, Standing, Stream, SurfaceError
 from bot.settings import PersonKey, default_policy_dir
 from policy.model import Principal, RoleName, TenantId
 from policy.roles import Role, Roles
@@ -53,10 +53,12 @@ class Chat:
 
     async def health(self) -> None: ...
 
-    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
+    async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None) -> Posted:
         raise AssertionError("resolving says nothing")
 
-    async def whisper(self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> None:
+    async def whisper(
+        self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None
+    ) -> None:
         raise AssertionError("resolving says nothing")
 
     async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:

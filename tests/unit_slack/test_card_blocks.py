@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from bot.cards import Button, Card, Item, Quote, Tone
 from bot.ports import Ask
-from bot.slack.blocks import answer, button_value, draft_text, draw, read_value
+from bot.slack.blocks import button_value, draft_text, draw, read_value
 from bot.slack.mrkdwn import visible
+from bot.slack.spoken import spoken
 from policy.approval import Verb
 from tests.rigs.slack_house import a_card
 from tests.unit_slack.block_kit import accept, everything, preformatted, shown, walk
@@ -206,12 +207,12 @@ def test_any_value_is_read(value: str) -> None:
 
 
 def test_an_answer_with_buttons_and_a_long_one() -> None:
-    (sheet,) = answer(
+    (sheet,) = spoken(
         "It **expired**.", (Ask("Ask again", "ask_again", "h1"), Ask("Withdraw", "withdraw", "h2", 3, "ff"))
     )
     assert sheet.text == "It *expired*."
     buttons = [node for node in walk(list(sheet.blocks)) if node.get("type") == "button"]
     assert [(b["action_id"], b["value"]) for b in buttons] == [("cs.ask_again", "h1"), ("cs.press.withdraw", "h2:3:ff")]
-    pieces = answer("word " * 3_000)
+    pieces = spoken("word " * 3_000)
     assert all(len(piece.text) <= 3_500 for piece in pieces)
     assert "".join(piece.text for piece in pieces).split() == ["word"] * 3_000

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from bot.cards import Button, Card, Item, Quote, Tone
-from bot.messages import AskAgain, ChatUser, Command, Incoming, LinkAnswer, Press, Room, Thread
+from bot.messages import AskAgain, ChatUser, Command, Feedback, Incoming, LinkAnswer, Press, Room, Thread
 from bot.ports import Ask, Home, HomeLine, Person, Posted, PressReply, Standing
 from bot.web.data import AuditLine, AuditPage, ChainCheck, MailLine, RefundLine, ServiceState
 from bot.web.surface import DemoSurface
@@ -168,6 +168,7 @@ class ScriptedService:
     presses: list[Press] = field(default_factory=list)
     agains: list[AskAgain] = field(default_factory=list)
     commands: list[Command] = field(default_factory=list)
+    thumbs: list[Feedback] = field(default_factory=list)
     followed: set[str] = field(default_factory=set)
     card: Card = field(default_factory=card)
     asked_from: Thread | None = None
@@ -251,6 +252,15 @@ class ScriptedService:
 
     async def on_account_changed(self, who: ChatUser, standing: Standing) -> None:
         raise AssertionError("the demo has no accounts that change")
+
+    async def on_turned_away(self, who: ChatUser, standing: Standing, session_id: str | None) -> None:
+        raise AssertionError("the demo has no gate that turns accounts away")
+
+    async def on_feedback(self, feedback: Feedback) -> None:
+        self.thumbs.append(feedback)
+
+    async def card_for(self, who: ChatUser, held_id: str) -> Card | None:
+        return self.card if any(one.held_id == held_id for one in self.card.items) else None
 
     async def follows(self, thread: Thread) -> bool:
         return thread.session_id in self.followed
