@@ -9,11 +9,14 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from psycopg import sql
+
+if TYPE_CHECKING:
+    from tests.rigs.teams_playground import Playground
 
 PUBLIC_PREFIXES = (
     "ANTHROPIC_",
@@ -61,6 +64,18 @@ def _this_machine_only(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(scope="session")
+def teams_playground() -> Iterator[Playground]:
+    """The Agents Playground, once for the whole run: `tests.rigs.teams_playground.teams` is who uses it just now."""
+    from tests.rigs.teams_playground import missing, playground
+
+    why = missing()
+    if why is not None and os.environ.get("CI") != "true":
+        pytest.skip(why)
+    with playground() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -33,6 +33,7 @@ from bot.messages import ChatUser, SurfaceName
 from policy.model import TenantId
 from policy.rules import FILE_NAMES
 from tests.kit.provision import hires, idp, write_tenants
+from tests.rigs import teams_playground, teams_wire
 from tests.rigs.local_slack import APP_TOKEN, BOT_TOKEN, PEOPLE, SIGNING_SECRET, TEAM, free_port
 from tools.business import open_business, payments
 from tools.seed import seed
@@ -109,9 +110,18 @@ class Home:
 
     # --- what an operator writes ---------------------------------------------------------------------
 
-    def write_tenants(self) -> None:
-        """One organisation, in local-slack's workspace."""
-        write_tenants(self.tenants, {"demo": [{"surface": "slack", "team": TEAM}]})
+    def write_tenants(self, *chats: str) -> None:
+        """One organisation, in local-slack's workspace, the playground's tenant or both."""
+        places = {"slack": TEAM, "teams": teams_wire.TENANT}
+        write_tenants(self.tenants, {"demo": [{"surface": chat, "team": places[chat]} for chat in chats or ("slack",)]})
+
+    def join_teams(self, *chats: str) -> None:
+        """The organisation is in Teams too (`chats`: in these), where the demo's people have accounts of their own."""
+        self.write_tenants(*(chats or ("slack", "teams")))
+        with idp(self.environment()) as theirs:
+            for one in teams_playground.PEOPLE:
+                if one is not teams_playground.GUS:
+                    theirs.link(_sub(one.name), teams_account(one))
 
     def hire(self) -> None:
         """The demo's people, provisioned and linked to local-slack's accounts. The database is migrated."""
@@ -192,6 +202,10 @@ def make_home(folder: Path, database_url: str | None = None) -> Home:
     return home
 
 
+def teams_account(member: teams_playground.Member) -> ChatUser:
+    return ChatUser(SurfaceName("teams"), teams_wire.TENANT, member.oid)
+
+
 def _sub(name: str) -> str:
     """The demo's people have their first names as subjects."""
     return name.split()[0].lower()
@@ -266,17 +280,25 @@ class Service:
 
 
 async def start(
-    home: Home, api_url: str, *, mode: str = "socket", port: int | None = None, ahead: Path | None = None, **more: str
+    home: Home,
+    api_url: str | None,
+    *,
+    mode: str = "socket",
+    port: int | None = None,
+    ahead: Path | None = None,
+    **more: str,
 ) -> Service:
     """Starts one and waits until it is ready.
 
     Args:
+        api_url: Slack's; None: without Slack. Teams is what `more` says of it.
         mode: ``socket`` or ``events``.
         ahead: a file of seconds by which its clock is ahead, read again and again.
     """
     port = port or free_port()
     at = {"COUNTERSIGN_PORT": str(port), "COUNTERSIGN_BASE_URL": f"http://127.0.0.1:{port}"}
-    env = home.environment(**slack_environment(api_url, mode), **{**at, **more})
+    slack = {} if api_url is None else slack_environment(api_url, mode)
+    env = home.environment(**slack, **{**at, **more})
     words = ("bot", "serve") if ahead is None else ("tests.kit.serve_ahead", str(ahead))
     log = home.folder / f"serve-{port}-{time.monotonic_ns()}.log"
     with log.open("wb") as out:
@@ -294,7 +316,13 @@ async def start(
 
 @contextlib.asynccontextmanager
 async def serving(
-    home: Home, api_url: str, *, mode: str = "socket", port: int | None = None, ahead: Path | None = None, **more: str
+    home: Home,
+    api_url: str | None,
+    *,
+    mode: str = "socket",
+    port: int | None = None,
+    ahead: Path | None = None,
+    **more: str,
 ) -> AsyncIterator[Service]:
     """`start`, and the process dies with the block whatever happens."""
     service = await start(home, api_url, mode=mode, port=port, ahead=ahead, **more)

@@ -20,10 +20,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import aiohttp
@@ -213,13 +212,28 @@ class Rig:
             activity: Body = await told.json()
         return activity | {"from": {"id": who.id, "aadObjectId": who.oid}}
 
-    async def say(self, where: str, who: Member, text: str, *, mention: bool = False, root: str = "") -> str:
-        """A message; returns its id, in a channel that of its reply chain. The bot has answered the delivery."""
+    async def say(
+        self,
+        where: str,
+        who: Member,
+        text: str,
+        *,
+        mention: bool = False,
+        root: str = "",
+        naming: Sequence[Member] = (),
+    ) -> str:
+        """A message; returns its id, in a channel that of its reply chain. The bot has answered the delivery.
+
+        `naming`: who is mentioned beside the bot; `text` has their names.
+        """
         url = f"{self.playground.url}/_conversation/v1/conversations/" + quote(
             where + (f";messageid={root}" if root else ""), safe=""
         )
         spoken = f"<at>Countersign</at> {text}" if mention else text
         mentions = [{"mentioned": {"id": BOT}, "text": "<at>Countersign</at>"}] if mention else []
+        for one in naming:
+            spoken = spoken.replace(one.name, f"<at>{one.name}</at>")
+            mentions.append({"mentioned": {"id": one.id}, "text": f"<at>{one.name}</at>"})
         # The playground takes the word of those alone who are in the chat, and tells the bot that it was its own user.
         by = {"id": who.id}
         hears = mention or where not in CHANNEL_NAMES
@@ -242,6 +256,8 @@ class Rig:
         value = {"action": action, "trigger": "manual"} if name == "adaptiveCard/action" else action
         body = {"name": name, "from": {"id": who.id}, "conversation": {"id": where}, "replyToId": message.id}
         before = len(self.wire.heard)
+        # The playground does not say under which answer a thumb was given; Teams does.
+        self.wire.rated = message.id
         url = f"{self.playground.url}/_conversation/v1/invoke"
         async with self.wire.session.post(url, json=body | {"value": value}) as told:
             text = await told.text()
@@ -308,13 +324,3 @@ def environment(rig: Rig) -> dict[str, str]:
         "TEAMS_LOGIN_URL": rig.wire.base,
         "TEAMS_SERVICE_URLS": rig.wire.service_url,
     }
-
-
-def found(node_: Any, kind: str) -> list[Body]:
-    """Every element of a card, at any depth, whose type is `kind`."""
-    if isinstance(node_, list):
-        return [one for part in node_ for one in found(part, kind)]
-    if not isinstance(node_, dict):
-        return []
-    mine = [node_] if node_.get("type") == kind else []
-    return mine + [one for part in node_.values() for one in found(part, kind)]

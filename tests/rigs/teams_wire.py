@@ -95,6 +95,8 @@ class Wire:
     down: bool = False
     speaker: Body | None = None
     """Whose word the next message is: the playground says of all that it is its one user's."""
+    rated: str = ""
+    """The answer the next thumb is about."""
     _listening: asyncio.Future[Heard] | None = None
     _listens_to: tuple[str, str] = ("", "")
 
@@ -171,9 +173,8 @@ class Wire:
 
     async def _inbound(self, request: web.Request) -> web.Response:
         activity: Body = await request.json()
-        data = activity.setdefault("channelData", {})
-        # What Teams sends and the playground leaves out, at a thumb under an answer.
-        data.setdefault("tenant", {"id": TENANT})
+        if activity.get("name") == "message/submitAction":
+            activity.setdefault("replyToId", self.rated)
         spoken = (
             self._listening is not None
             and not self._listening.done()
@@ -234,10 +235,14 @@ class Wire:
                 member.update(self.overlay.get(str(member.get("id")), {}))
 
     def _remember(self, method: str, parts: list[str], body: Body, status: int, told: Any) -> None:
-        if status >= 300 or (body.get("type") not in ("message", "typing") and not body.get("activity")):
-            return None
+        if status >= 300:
+            return
         if parts == ["v3", "conversations"]:
-            return self._remember_new(body, told)
+            self._remember_new(body, told)
+        elif body.get("type") in ("message", "typing"):
+            self._remember_said(method, parts, body, told)
+
+    def _remember_said(self, method: str, parts: list[str], body: Body, told: Any) -> None:
         base, _, root = parts[2].partition(";messageid=")
         stream = next((one for one in body.get("entities") or () if one.get("type") == "streaminfo"), {})
         known = parts[4] if method == "PUT" else stream.get("streamId")
@@ -245,10 +250,8 @@ class Wire:
             for one in self.shown.get(base, ()):
                 if one.id == known:
                     one.activity = body
-            return None
-        if body["type"] == "message" or stream:
+        elif body["type"] == "message" or stream:
             self.note(str((told or {}).get("id", "")), base, root, BOT, body)
-        return None
 
     def _remember_new(self, body: Body, told: Any) -> None:
         """A conversation that began with a message: a post in a channel."""
