@@ -62,13 +62,23 @@ class Refreshed:
 Action: TypeAlias = Pressed | AskedAgain | LinkAnswered | Refreshed
 
 
-def action_data(act: str, held_id: str, *, revision: int = 0, digest: str = "", verb: Verb | None = None) -> Json:
-    """What a button carries. `read_action` is its inverse."""
+def action_data(
+    act: str,
+    held_id: str,
+    *,
+    revision: int = 0,
+    digest: str = "",
+    verb: Verb | None = None,
+    text_in: str | None = None,
+) -> Json:
+    """What a button carries; `text_in` names the input whose text goes with it. `read_action` is its inverse."""
     data: dict[str, Json] = {"cs": VERSION, "act": act, "held": held_id}
     if verb is not None:
         data["verb"] = verb.value
     if act in (PRESS, WITHDRAW):
         data |= {"rev": revision, "digest": digest}
+    if text_in is not None:
+        data["input"] = text_in
     return data
 
 

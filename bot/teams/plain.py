@@ -1,0 +1,152 @@
+"""Text as Teams must show it: every character seen, none interpreted. Knows no card and no message.
+
+An Adaptive Card reads no Markdown in a TextRun, but it does read ``{{DATE(…)}}`` and mentions, and it shows no run of
+spaces and no second line that begins empty. `shown` is for what somebody signs or relies on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+
+from policy.model import Json
+
+BREAK = "\u200b"
+"""Takes no space. Ours alone: `visible` spells out any that was there before."""
+_SPACE = "\u00a0"
+_LONG = 40
+"""Characters without a space, after which a line may break: a card must not be wider than its reader's screen."""
+_STEP = 20
+_MARKS = 4
+"""Accents on one letter; piled higher they cover the lines above."""
+
+_KEEP = frozenset("\n\t")
+_JOINERS = frozenset("\u200c\u200d")
+_KEYCAP = "\u20e3"
+_EMPTY = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters and marks by their category that nobody can see."""
+_PLAIN = re.compile(r"[\n\t\x20-\x7e]*")
+
+
+def visible(text: str) -> str:
+    """`text` with every character that cannot be seen, or that reorders the others, spelt out."""
+    text = text.replace("\r\n", "\n")
+    if _PLAIN.fullmatch(text):
+        return text
+    out: list[str] = []
+    marks = 0
+    for position, char in enumerate(text):
+        category = unicodedata.category(char)
+        marks = marks + 1 if category in ("Mn", "Me") else 0
+        out.append(f"⟨U+{ord(char):04X}⟩" if marks > _MARKS or _hidden(text, position, category) else char)
+    return "".join(out)
+
+
+def _hidden(text: str, position: int, category: str) -> bool:
+    char = text[position]
+    before = text[position - 1] if position else " "
+    after = text[position + 1] if position + 1 < len(text) else " "
+    if char in _JOINERS:
+        # They shape Persian and Indic words and join emoji; between Latin letters they only hide.
+        return before.isascii() or after.isascii() or before in _JOINERS
+    if _is_selector(char):
+        return _is_selector(before) or (before.isascii() and after != _KEYCAP)
+    return char in _EMPTY or (category in ("Cc", "Cf", "Cs", "Zl", "Zp") and char not in _KEEP)
+
+
+def _is_selector(char: str) -> bool:
+    """Whether it says how the character before it looks, and shows nothing itself."""
+    return "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
+
+
+def shown(text: str) -> str:
+    """`text` for a TextRun, so that it reads there as it is."""
+    return _laid_out(visible(text))
+
+
+def _laid_out(text: str) -> str:
+    return "\n".join(map(_line, _inert(text).replace("\t", "    ").split("\n")))
+
+
+def unshown(text: str) -> str:
+    """What a reader of a `shown` text sees, for comparing: no break, and every space a space."""
+    return "\n".join(line if line.strip() else "" for line in text.replace(BREAK, "").replace(_SPACE, " ").split("\n"))
+
+
+def _inert(text: str) -> str:
+    """No function and no mention of a card can form."""
+    text = re.sub(r"\{(?=\{)", "{" + BREAK, text)
+    return re.sub(r"<(?=/?at\b)", "<" + BREAK, text, flags=re.IGNORECASE)
+
+
+def _line(line: str) -> str:
+    line = re.sub(rf"[^\s{BREAK}]{{{_LONG},}}", _breakable, line)
+    line = re.sub(r"^ | $|(?<= ) ", _SPACE, line)
+    return line or _SPACE
+
+
+def _breakable(word: re.Match[str]) -> str:
+    pieces: list[str] = []
+    rest = word[0]
+    while len(rest) > _STEP:
+        cut = _STEP
+        while cut < len(rest) and _belongs(rest[cut - 1], rest[cut]):
+            cut += 1
+        pieces.append(rest[:cut])
+        rest = rest[cut:]
+    return BREAK.join([*pieces, rest] if rest else pieces)
+
+
+def _belongs(before: str, char: str) -> bool:
+    """Whether `char` is drawn together with what stands before it."""
+    return (
+        before in _JOINERS
+        or char in _JOINERS
+        or unicodedata.category(char) in ("Mn", "Me", "Mc", "Sk")
+        or 0x1F1E6 <= ord(char) <= 0x1F1FF
+    )
+
+
+def weight(value: Json) -> int:
+    """Bytes of `value` on the way, by the worse of two counts: as we send it, and in UTF-16 as Teams counts it."""
+    sent = len(json.dumps(value))
+    return max(sent, len(json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass")))
+
+
+def start(text: str, most: int, more: str) -> str:
+    """`text` as shown if it weighs at most `most`; otherwise its beginning and `more`."""
+    text = visible(text)
+    if weight(_laid_out(text)) <= most:
+        return _laid_out(text)
+    return _laid_out(_fitting(text, most - weight(more))) + more
+
+
+def pieces(text: str, most: int) -> tuple[str, ...]:
+    """`text` as shown, cut so that no piece weighs more than `most`; at a line or a word where there is one.
+
+    Nothing is lost: read one after the other, the pieces are `text`.
+    """
+    text = visible(text)
+    found: list[str] = []
+    while text:
+        head = _fitting(text, most)
+        if len(head) < len(text):
+            cut = max(head.rfind("\n", len(head) // 2), head.rfind(" ", len(head) // 2)) + 1
+            head = head[:cut] if cut else head
+        found.append(_laid_out(head))
+        text = text[len(head) :]
+    return tuple(found) or (_laid_out(""),)
+
+
+def _fitting(text: str, most: int) -> str:
+    """A long beginning of `text`, one character at least, that weighs at most `most` as it is shown."""
+    size = min(len(text), max(1, most // 2))
+    while size > 1:
+        weighs = weight(_laid_out(text[:size])) + 8  # a space that ends up last takes more room
+        if weighs <= most:
+            break
+        size = max(1, min(size - 1, size * most // weighs))
+    while 1 < size < len(text) and _belongs(text[size - 1], text[size]):
+        size -= 1
+    return text[:size]
