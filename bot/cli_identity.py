@@ -20,7 +20,7 @@ from audit.event import Event
 from bot.console import DONE, FOUND, WRONG_USE, AsJson, Demo, Shell, Tenant, answering, settings_of
 from bot.identity import links
 from bot.identity.directory import DirectoryFile
-from bot.identity.link_commands import end_link
+from bot.identity.link_commands import end_link, held
 from bot.identity.links import How, LinkedElsewhere
 from bot.identity.people import person_key
 from bot.messages import ChatUser, SurfaceName
@@ -130,15 +130,18 @@ def unlink(
             for name in names:
                 found = [
                     one
-                    for one in links.of_tenant(conn, name)
-                    if (who is not None and one.who == _whole(core, who, enterprise))
-                    or (subject is not None and subject in (one.subject.sub, str(one.subject)))
+                    for one, owner in held(conn, core.directory, name).items()
+                    if (who is not None and one == _whole(core, who, enterprise))
+                    or (subject is not None and subject in (owner.sub, str(owner)))
                 ]
                 if found and ended:
                     return f"{subject} is a subject in several organisations. Say which with --tenant."
-                events = [event for one in found for event in end_link(conn, name, one.who, "shell", _now(), _login())]
+                now, by = _now(), _login()
+                events = [
+                    event for one in found for event in end_link(conn, core.directory, name, one, "shell", now, by)
+                ]
                 core.audit.append(conn, [_because(event, reason) for event in events])
-                ended += [str(one.who) for one in found]
+                ended += [str(one) for one in found]
             if not ended:
                 return f"No chat account is linked that is {account or f'of {subject}'}."
             return {"unlinked": list(ended), "said": f"No longer linked: {', '.join(ended)}."}

@@ -240,6 +240,13 @@ class Directory(Protocol):
     def tenant_of(self, surface: SurfaceName, team: str) -> TenantId | None:
         """Which tenant a chat team belongs to."""
 
+    def teams_of(self, tenant: TenantId) -> tuple[tuple[SurfaceName, str], ...]:
+        """Every chat team of the tenant, whether the bot is in it or not."""
+
+    def implied(self, who: ChatUser) -> Subject | None:
+        """Whose the account is without a link, where the chat's accounts are the IdP's own. The person may not be
+        known, or the account taken away from them: `by_account` says."""
+
     def tenants(self) -> tuple[TenantId, ...]:
         """Every tenant that is served here, in alphabetical order."""
 

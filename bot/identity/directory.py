@@ -83,6 +83,13 @@ class DirectoryFile:
     def tenant_of(self, surface: SurfaceName, team: str) -> TenantId | None:
         return self._current().teams.get((surface, team))
 
+    def teams_of(self, tenant: TenantId) -> tuple[tuple[SurfaceName, str], ...]:
+        return tuple((SurfaceName(at[0]), at[1]) for at, owner in self._current().teams.items() if owner == tenant)
+
+    def implied(self, who: ChatUser) -> Subject | None:
+        """Nobody: every account stands in the file."""
+        return None
+
     def groups_unmapped(self, conn: Connection | None, tenant: TenantId, known: frozenset[str]) -> tuple[str, ...]:
         groups = {group for person in self.people(conn, tenant) for group in person.groups}
         return tuple(sorted(groups - known))

@@ -92,6 +92,10 @@ class Leavers:
         for who in sorted(people, key=str):
             if everything:
                 events += _end_identity(conn, tenant, who, SessionEnd.IDP, SIGNED_OUT, now)
+                # The directory knows them still: what needs no link would be theirs again at once.
+                person = self._directory.by_subject(conn, tenant, who)
+                for account in () if person is None else person.accounts:
+                    events += self._bar(conn, tenant, account, SIGNED_OUT, now)
                 continue
             if sid is None:  # else the one at that browser alone, which has ended above
                 events += sessions.end_of_subject(conn, tenant, who, SessionEnd.IDP, now)
@@ -101,9 +105,9 @@ class Leavers:
     def account_gone(self, conn: Connection, tenant: TenantId, account: ChatUser) -> list[Event]:
         """A chat says that `account` was deleted or deactivated.
 
-        Its link ends, and so do its holder's sessions, requests and votes: nobody can tell which of them were meant to
-        outlive it. Links of their other chat accounts were proved by themselves and stay; what the person still wants
-        they ask for again there.
+        It is linked to nobody any more, and its holder's sessions, requests and votes end: nobody can tell which of
+        them were meant to outlive it. Links of their other chat accounts were proved by themselves and stay; what the
+        person still wants they ask for again there.
         """
         turnstile.alone(conn, tenant)
         now = self._clock()
@@ -111,9 +115,18 @@ class Leavers:
         events = _end_account(conn, tenant, account, CHAT_ENDED, now)
         if subject is None:
             return events
+        events += self._bar(conn, tenant, account, CHAT_ENDED, now, silent=bool(events))
         events += sessions.end_of_subject(conn, tenant, subject, SessionEnd.LEFT, now)
         events += _end_grant(conn, tenant, subject, CHAT_ENDED, now)
         return [*events, *self._gateway.reconsider(conn, tenant, (subject,), CHAT_ENDED, force=True)]
+
+    def _bar(
+        self, conn: Connection, tenant: TenantId, account: ChatUser, cause: str, now: datetime, *, silent: bool = False
+    ) -> list[Event]:
+        """An account that needs no link has to be linked from now on. `silent`: that its link ended says it already."""
+        subject = self._directory.implied(account)
+        events = [] if subject is None else links.bar(conn, tenant, account, subject, cause, now, BY)
+        return [] if silent else events
 
     def _gone(self, conn: Connection, tenant: TenantId, subjects: set[Subject]) -> set[Subject]:
         """Those who may do nothing here any more, by the directory as it is in this transaction."""
@@ -130,7 +143,7 @@ class Leavers:
         link = links.of_account(conn, tenant, account)
         if link is not None:
             return link.subject
-        person = self._directory.by_account(conn, account)  # people of a directory file have no link
+        person = self._directory.by_account(conn, account)  # no link: a directory file's, or the IdP's own account
         return person.subject if person is not None and person.tenant == tenant else None
 
 

@@ -23,11 +23,12 @@ from bot.identity.telling import Telling
 from bot.identity.tickets import TicketEnd
 from bot.messages import ChatUser
 from bot.ports import Directory, Person
-from policy.model import Principal, RoleName, TenantId
+from policy.model import Principal, RoleName, Subject, TenantId
 from tools import turnstile
 
 ADMIN = RoleName("admin")
 CAUSE_OWN, CAUSE_ADMIN = "by_holder", "by_admin"
+ONE = "Teams and your company's sign-in are one account"
 NO_TENANT = "This chat team is not connected to Countersign. Nothing was done. Ask an admin to add it to tenants.yaml."
 
 
@@ -56,6 +57,10 @@ class LinkCommands:
         """`/countersign link`."""
         found = await self._mine(who)
         if found is not None and found[1] is not None and found[1].active:
+            if found[0] is None:
+                return (
+                    f"This chat account is {named(found[1])} already: {ONE}, so it needs no link. Nothing was changed."
+                )
             return (
                 f"This chat account is linked to {named(found[1])} already. Nothing was changed. To link it to "
                 "somebody else, write `/countersign unlink` first."
@@ -77,12 +82,12 @@ class LinkCommands:
             return await self._unlink_other(tenant, who, word, by)
         now = self.clock()
 
-        def unit(conn: Connection) -> Link | None:
-            mine = links.of_account(conn, tenant, who)
-            self.audit.append(conn, end_link(conn, tenant, who, CAUSE_OWN, now))
-            return mine
+        def unit(conn: Connection) -> bool:
+            events = end_link(conn, self.directory, tenant, who, CAUSE_OWN, now)
+            self.audit.append(conn, events)
+            return bool(events)
 
-        if await self.writer.run(unit) is None:
+        if not await self.writer.run(unit):
             return "This chat account is linked to nobody. Links that were open are over now."
         return (
             "Done: this chat account is linked to nobody any more, and I do nothing more for it. What you asked for "
@@ -100,20 +105,25 @@ class LinkCommands:
         link, person = found
         if person is None or not person.active:
             return "This chat account is linked to somebody who has left, so I do nothing for it. Ask an admin."
+        if link is None:
+            return f"This chat account is {named(person)}: {ONE}, so it needs no link."
         how = {
             links.How.PROVED: "you proved both sides",
-            links.How.TEAMS_SSO: "Teams and your company's sign-in are one account",
+            links.How.TEAMS_SSO: ONE,
             links.How.SHELL: f"{plain(link.by)} linked it from the shell",
         }[link.how]
         return f"This chat account is linked to {named(person)} since {link.linked_at:%Y-%m-%d}: {how}."
 
-    async def _mine(self, who: ChatUser) -> tuple[Link, Person | None] | None:
-        def unit(conn: Connection) -> tuple[Link, Person | None] | None:
+    async def _mine(self, who: ChatUser) -> tuple[Link | None, Person | None] | None:
+        """The link of the account, if it needs one, and whose it is. None: nobody's."""
+
+        def unit(conn: Connection) -> tuple[Link | None, Person | None] | None:
             tenant = self.directory.tenant_of(who.surface, who.team)
             link = None if tenant is None else links.of_account(conn, tenant, who)
-            if link is None:
-                return None
-            return link, self.directory.by_subject(conn, link.tenant, link.subject)
+            if link is not None:
+                return link, self.directory.by_subject(conn, link.tenant, link.subject)
+            person = None if self.directory.implied(who) is None else self.directory.by_account(conn, who)
+            return None if person is None else (None, person)
 
         return await self.writer.read(unit)
 
@@ -136,12 +146,12 @@ class LinkCommands:
             )
         admin = by.subject.sub
 
-        def unit(conn: Connection) -> tuple[Sequence[Link], str] | str:
+        def unit(conn: Connection) -> tuple[Sequence[ChatUser], str] | str:
             meant = self._meant(conn, tenant, who, word)
             if isinstance(meant, str):
                 return meant
             found, label = meant
-            ended = [end_link(conn, tenant, link.who, CAUSE_ADMIN, now, admin) for link in found]
+            ended = [end_link(conn, self.directory, tenant, one, CAUSE_ADMIN, now, admin) for one in found]
             self.audit.append(conn, [event for events in ended for event in events])
             return found, label
 
@@ -149,11 +159,11 @@ class LinkCommands:
         if isinstance(answer, str):
             return answer
         ended, label = answer
-        for link in ended:
-            await self.telling.unlinked(link.who, label)
+        for one in ended:
+            await self.telling.unlinked(one, label)
         if not ended:
             return f"No chat account is linked to {plain(label)}. Nothing was changed."
-        lines = "\n".join(f"- {plain(account(link.who))}" for link in ended)
+        lines = "\n".join(f"- {plain(account(one))}" for one in ended)
         return (
             f"Done. No longer linked to {plain(label)}, and told so:\n{lines}\nWhat they asked for before goes on, "
             "because the person is still there. To stop that too: `/countersign kill user @NAME REASON`."
@@ -161,19 +171,17 @@ class LinkCommands:
 
     def _meant(
         self, conn: Connection, tenant: TenantId, asker: ChatUser, word: str
-    ) -> tuple[Sequence[Link], str] | str:
-        """The links that `word` names, and whose: a mention in this chat, an account, a subject, a name."""
+    ) -> tuple[Sequence[ChatUser], str] | str:
+        """The accounts that `word` names, and whose: a mention in this chat, an account, a subject, a name."""
         wanted = word.strip("<>").lstrip("@").partition("|")[0].casefold()
-        all_links = links.of_tenant(conn, tenant)
-        exact = [link for link in all_links if word == str(link.who)]
+        owners = held(conn, self.directory, tenant)
+        exact = [one for one in owners if word == str(one)]
         if exact:
-            return exact, str(exact[0].who)
+            return exact, str(exact[0])
         mentioned = [
-            link
-            for link in all_links
-            if (link.who.surface, link.who.team, link.who.user.casefold()) == (asker.surface, asker.team, wanted)
+            one for one in owners if (one.surface, one.team, one.user.casefold()) == (asker.surface, asker.team, wanted)
         ]
-        subjects = {link.subject for link in mentioned}
+        subjects = {owners[one] for one in mentioned}
         people = self.directory.people(conn, tenant)
         if not word.startswith("<@"):
             # Only where nothing before names anybody: people choose their own names. A mention means the account alone.
@@ -184,14 +192,41 @@ class LinkCommands:
             return f"{why} called {plain(word[:60])}. Nothing was changed; mention the person, or use their subject."
         subject = subjects.pop()
         names = [one.display_name for one in people if one.subject == subject]
-        return links.of_subject(conn, tenant, subject), names[0] if names else subject.sub
+        mine = [one for one, owner in owners.items() if owner == subject]
+        return mine, names[0] if names else subject.sub
+
+
+def held(conn: Connection, directory: Directory, tenant: TenantId) -> dict[ChatUser, Subject]:
+    """Whose each chat account is: by its link, or without one where the chat's accounts are the IdP's own."""
+    linked = {link.who: link.subject for link in links.of_tenant(conn, tenant)}
+    own = {
+        account: person.subject
+        for person in directory.people(conn, tenant)
+        for account in person.accounts
+        if directory.implied(account) == person.subject
+    }
+    return {**own, **linked}
 
 
 def end_link(
-    conn: Connection, tenant: TenantId, who: ChatUser, cause: str, now: datetime, by: str | None = None
+    conn: Connection,
+    directory: Directory,
+    tenant: TenantId,
+    who: ChatUser,
+    cause: str,
+    now: datetime,
+    by: str | None = None,
 ) -> list[Event]:
-    """Ends the link, and what might become one, together; nobody decides by it meanwhile."""
+    """Ends the link, and what might become one, together; nobody decides by it meanwhile.
+
+    An account that needs no link has to be linked from now on: otherwise it would be theirs again at once.
+    """
     turnstile.alone(conn, tenant)
     tickets.end_all(conn, tenant, who, TicketEnd.UNLINKED, now)
     confirmations.end_all(conn, tenant, who, now)
-    return links.unbind(conn, tenant, who, cause, now, by)
+    events = links.unbind(conn, tenant, who, cause, now, by)
+    own = directory.implied(who)
+    if own is None or not (events or directory.by_subject(conn, tenant, own)):
+        return events
+    barred = links.bar(conn, tenant, who, own, cause, now, by)
+    return events or barred

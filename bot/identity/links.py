@@ -16,11 +16,12 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Row
 
 from audit.event import Event, Kind
-from bot.identity.tables import IdentityLink, table
+from bot.identity.tables import IdentityBar, IdentityLink, table
 from bot.messages import ChatUser, SurfaceName
 from policy.model import Subject, TenantId
 
 LINK = table(IdentityLink)
+BAR = table(IdentityBar)
 
 
 class How(StrEnum):
@@ -71,6 +72,8 @@ def bind(
 ) -> list[Event]:
     """Links `who` to `subject`. Nothing to do, and no event, if that is so already. `by`: the person, by default.
 
+    What barred the account is over: whoever links it has said anew whose it is.
+
     Raises:
         LinkedElsewhere: the account is another person's.
     """
@@ -90,6 +93,7 @@ def bind(
     # Two at once: the second waits here for the first, and finds its row.
     insert = dialect.insert(LINK).values(**row.model_dump()).on_conflict_do_nothing().returning(sa.literal(1))
     if conn.execute(insert).first() is not None:
+        conn.execute(sa.delete(BAR).where(BAR.c.tenant == tenant, *_is_barred(who)))
         return [_event(Kind.IDENTITY_LINKED, how.value, tenant, who, subject, now, by)]
     there = of_account(conn, tenant, who)
     if there is None or there.subject != subject:
@@ -107,6 +111,38 @@ def unbind(
     if ended is None:
         return []
     return [_event(Kind.IDENTITY_UNLINKED, cause, tenant, who, Subject(ended.issuer, ended.sub), now, by)]
+
+
+def bar(
+    conn: Connection,
+    tenant: TenantId,
+    who: ChatUser,
+    subject: Subject,
+    cause: str,
+    now: datetime,
+    by: str | None = None,
+) -> list[Event]:
+    """From now on `who`, an account that needs no link to be `subject`'s, stands for nobody until it is linked."""
+    dialect = sqlite if conn.dialect.name == "sqlite" else postgresql
+    row = IdentityBar(
+        tenant=tenant,
+        surface=who.surface,
+        team=who.team,
+        account=who.user,
+        cause=cause,
+        by=by or subject.sub,
+        barred_at=now,
+    )
+    insert = dialect.insert(BAR).values(**row.model_dump()).on_conflict_do_nothing().returning(sa.literal(1))
+    if conn.execute(insert).first() is None:
+        return []
+    return [_event(Kind.IDENTITY_UNLINKED, cause, tenant, who, subject, now, by)]
+
+
+def barred(conn: Connection, tenant: TenantId, who: ChatUser) -> bool:
+    """Whether the account stands for nobody until it is linked, whatever its id says."""
+    query = sa.select(BAR.c.account).where(BAR.c.tenant == tenant, *_is_barred(who))
+    return conn.execute(query).first() is not None
 
 
 def unbind_subject(
@@ -136,6 +172,10 @@ def _is(who: ChatUser) -> tuple[sa.ColumnElement[bool], ...]:
         LINK.c.team == who.team,
         LINK.c.account == who.user,
     )
+
+
+def _is_barred(who: ChatUser) -> tuple[sa.ColumnElement[bool], ...]:
+    return BAR.c.surface == who.surface, BAR.c.team == who.team, BAR.c.account == who.user
 
 
 def _link(row: Row[Any]) -> Link:

@@ -3,6 +3,9 @@
 Every question is asked of the caller's transaction, nothing is remembered: what an IdP has just said holds for the
 next call (invariant 9). The columns answer; no SCIM document is read here. Memberships are direct ones: a group in
 a group passes nothing on, so a role is never inherited by accident.
+
+An account is somebody's by its link. Where chat and IdP are one Entra tenant it needs none: the chat's id of it is the
+person's externalId, unless the account is linked to somebody else or was taken away (`IdentityBar`).
 """
 
 from __future__ import annotations
@@ -15,7 +18,10 @@ from typing import Any, Protocol, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from bot.identity.tables import IdentityLink, ScimContact, ScimMember, ScimResource, SignInSeen, table
+from bot.identity import links
+from bot.identity.issuer_blocks import GUID
+from bot.identity.link_words import TEAMS
+from bot.identity.tables import IdentityBar, IdentityLink, ScimContact, ScimMember, ScimResource, SignInSeen, table
 from bot.messages import ChatUser, SurfaceName
 from bot.ports import Person
 from policy.model import Subject, TenantId
@@ -33,6 +39,7 @@ MEMBER = table(ScimMember)
 CONTACT = table(ScimContact)
 SEEN = table(SignInSeen)
 LINK = table(IdentityLink)
+BAR = table(IdentityBar)
 
 Naming: TypeAlias = tuple[str | None, str | None, str]
 """A group's display name, external id and resource id."""
@@ -56,6 +63,10 @@ class KnownTenants(Protocol):
 
     def tenant_of(self, surface: SurfaceName, team: str) -> TenantId | None: ...
 
+    def teams_of(self, tenant: TenantId) -> tuple[tuple[SurfaceName, str], ...]: ...
+
+    def own_teams(self, tenant: TenantId) -> tuple[str, ...]: ...
+
 
 @dataclass(slots=True)
 class _Belongings:
@@ -63,6 +74,8 @@ class _Belongings:
 
     groups: set[str] = field(default_factory=set)
     accounts: list[ChatUser] = field(default_factory=list)
+    taken: set[str] = field(default_factory=set)
+    """Teams in which the account that would be theirs without a link is not."""
 
 
 def group_names(display_name: str | None, external_id: str | None, resource_id: str) -> tuple[str, ...]:
@@ -94,18 +107,31 @@ class ScimDirectory:
                 LINK.c.account == who.user,
             )
         ).first()
-        return None if link is None else self.by_subject(conn, tenant, Subject(link.issuer, link.sub))
+        if link is not None:
+            return self.by_subject(conn, tenant, Subject(link.issuer, link.sub))
+        subject = self.implied(who)
+        if subject is None or links.barred(conn, tenant, who):
+            return None
+        return self.by_subject(conn, tenant, subject)
+
+    def implied(self, who: ChatUser) -> Subject | None:
+        tenant = self._tenants.tenant_of(who.surface, who.team)
+        issuer = None if tenant is None else self._issuer(tenant)
+        if tenant is None or issuer is None or who.surface != TEAMS or who.enterprise:
+            return None
+        own = who.team in self._tenants.own_teams(tenant) and GUID.fullmatch(who.user)
+        return Subject(issuer, who.user) if own else None
 
     def by_subject(self, conn: Connection, tenant: TenantId, subject: Subject) -> Person | None:
         if not subject.sub or subject.issuer != self._issuer(tenant):
             return None
-        found = self._own(_people(conn, tenant, subject.issuer, RESOURCE.c.external_id == subject.sub))
+        found = self._read(conn, tenant, subject.issuer, RESOURCE.c.external_id == subject.sub)
         return found[0] if found else None
 
     def people(self, conn: Connection, tenant: TenantId) -> tuple[Person, ...]:
         """Everybody with a subject, active or not. Somebody without an externalId cannot be acted for."""
         issuer = self._issuer(tenant)
-        return () if issuer is None else self._own(_people(conn, tenant, issuer))
+        return () if issuer is None else self._read(conn, tenant, issuer)
 
     def members(self, conn: Connection, tenant: TenantId, groups: frozenset[str]) -> tuple[Person, ...]:
         issuer = self._issuer(tenant)
@@ -116,7 +142,7 @@ class ScimDirectory:
             return ()
         inside = sa.select(MEMBER.c.member_id).where(MEMBER.c.tenant == tenant, MEMBER.c.group_id.in_(meant))
         active = RESOURCE.c.active.is_(True)
-        return self._own(_people(conn, tenant, issuer, active, RESOURCE.c.resource_id.in_(inside)))
+        return self._read(conn, tenant, issuer, active, RESOURCE.c.resource_id.in_(inside))
 
     def groups_unmapped(self, conn: Connection, tenant: TenantId, known: frozenset[str]) -> tuple[str, ...]:
         """Groups that no role names, by the first name each can be mapped under."""
@@ -140,11 +166,17 @@ class ScimDirectory:
     def tenant_of(self, surface: SurfaceName, team: str) -> TenantId | None:
         return self._tenants.tenant_of(surface, team)
 
+    def teams_of(self, tenant: TenantId) -> tuple[tuple[SurfaceName, str], ...]:
+        return self._tenants.teams_of(tenant)
+
     def tenants(self) -> tuple[TenantId, ...]:
         return tuple(sorted(self._tenants.tenants))
 
-    def _own(self, people: tuple[Person, ...]) -> tuple[Person, ...]:
+    def _read(
+        self, conn: Connection, tenant: TenantId, issuer: str, *which: sa.ColumnElement[bool]
+    ) -> tuple[Person, ...]:
         """With the accounts that are in teams of their tenant: nobody is written to where a team has moved away."""
+        people = _people(conn, tenant, issuer, self._tenants.own_teams(tenant), *which)
         return tuple(
             replace(
                 one,
@@ -170,8 +202,10 @@ class ScimDirectory:
         return self.by_subject(conn, tenant, Subject(issuer, who.user.removeprefix(f"{issuer}|")))
 
 
-def _people(conn: Connection, tenant: TenantId, issuer: str, *which: sa.ColumnElement[bool]) -> tuple[Person, ...]:
-    """Two queries, however many people: their rows, and what hangs on them."""
+def _people(
+    conn: Connection, tenant: TenantId, issuer: str, own: tuple[str, ...], *which: sa.ColumnElement[bool]
+) -> tuple[Person, ...]:
+    """Two queries, however many people: their rows, and what hangs on them. `own`: teams that need no link."""
     users = (
         RESOURCE.c.tenant == tenant,
         RESOURCE.c.resource_type == USER,
@@ -201,12 +235,12 @@ def _people(conn: Connection, tenant: TenantId, issuer: str, *which: sa.ColumnEl
         return ()
     ids = [rows[0].resource_id] if len(rows) == 1 else None
     theirs = RESOURCE.c.resource_id == ids[0] if ids else sa.and_(*users)
-    belongings = _belongings(conn, tenant, issuer, sa.and_(RESOURCE.c.tenant == tenant, theirs))
-    return tuple(_person(tenant, issuer, row, belongings.get(row.resource_id) or _Belongings()) for row in rows)
+    belongings = _belongings(conn, tenant, issuer, own, sa.and_(RESOURCE.c.tenant == tenant, theirs))
+    return tuple(_person(tenant, issuer, row, belongings.get(row.resource_id) or _Belongings(), own) for row in rows)
 
 
 def _belongings(
-    conn: Connection, tenant: TenantId, issuer: str, users: sa.ColumnElement[bool]
+    conn: Connection, tenant: TenantId, issuer: str, own: tuple[str, ...], users: sa.ColumnElement[bool]
 ) -> dict[str, _Belongings]:
     group = RESOURCE.alias("grp")
     groups = (
@@ -246,19 +280,46 @@ def _belongings(
         )
         .where(users)
     )
+    taken = (_taken(one, own, users) for one in (LINK, BAR)) if own else ()
     found: dict[str, _Belongings] = {}
-    for owner, what, a, b, c, d in conn.execute(sa.union_all(groups, accounts)):
+    for owner, what, a, b, c, d in conn.execute(sa.union_all(groups, accounts, *taken)):
         mine = found.setdefault(owner, _Belongings())
-        if what == "group":
-            mine.groups.update(group_names(a, b, c))
-        else:
-            mine.accounts.append(ChatUser(SurfaceName(a), c, d, b))
+        match what:
+            case "group":
+                mine.groups.update(group_names(a, b, c))
+            case "account":
+                mine.accounts.append(ChatUser(SurfaceName(a), c, d, b))
+            case _:
+                mine.taken.add(c)
     return found
 
 
+def _taken(rows: sa.Table, own: tuple[str, ...], users: sa.ColumnElement[bool]) -> sa.Select[Any]:
+    """Accounts with the people's own ids that `rows` say something of."""
+    same = [
+        rows.c.tenant == RESOURCE.c.tenant,
+        rows.c.surface == TEAMS,
+        rows.c.team.in_(own),
+        rows.c.account == RESOURCE.c.external_id,
+    ]
+    if rows is LINK:
+        same.append(LINK.c.enterprise == "")  # the key's second column: without it every link would be looked at
+    none = sa.literal("")
+    return (
+        sa.select(RESOURCE.c.resource_id, sa.literal("taken"), none, none, rows.c.team, none)
+        .select_from(RESOURCE.join(rows, sa.and_(*same)))
+        .where(users)
+    )
+
+
 def _person(
-    tenant: TenantId, issuer: str, row: Row[Any, Any, Any, Any, Any, Any, Any, Any, Any], has: _Belongings
+    tenant: TenantId,
+    issuer: str,
+    row: Row[Any, Any, Any, Any, Any, Any, Any, Any, Any],
+    has: _Belongings,
+    own: tuple[str, ...],
 ) -> Person:
+    implied = [ChatUser(TEAMS, team, row.external_id) for team in own if team not in has.taken]
     return Person(
         tenant=tenant,
         subject=Subject(issuer, row.external_id),
@@ -267,7 +328,7 @@ def _person(
         active=row.active,
         groups=tuple(sorted(has.groups)),
         employee_number=row.employee_number,
-        accounts=tuple(sorted(has.accounts, key=str)),
+        accounts=tuple(sorted([*has.accounts, *(implied if GUID.fullmatch(row.external_id) else ())], key=str)),
         confirmed_at=max((at for at in (row.seen_at, row.contact_at) if at is not None), default=NEVER),
     )
 

@@ -117,6 +117,23 @@ class IdentityLink(SQLModel, table=True):
     __table_args__ = (sa.Index("identity_link_subject", "tenant", "issuer", "sub"),)
 
 
+class IdentityBar(SQLModel, table=True):
+    """A chat account that would be somebody's without a link, because chat and IdP are one, and that was taken away.
+
+    It stands for nobody until it is linked. Where accounts need a link anyway there is never a row.
+    """
+
+    __tablename__ = "identity_bar"
+
+    tenant: str = Field(primary_key=True)
+    surface: str = Field(primary_key=True)
+    team: str = Field(primary_key=True)
+    account: str = Field(primary_key=True)
+    cause: str
+    by: str
+    barred_at: datetime = Field(sa_type=UtcDateTime)
+
+
 class LinkTicket(SQLModel, table=True):
     """A one-time invitation to say who a chat account is. Ends by use, by time or by a newer one."""
 

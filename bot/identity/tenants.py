@@ -17,10 +17,11 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
+from bot.identity.chat_proof import one_idp
 from bot.identity.downstream import Downstream, SubjectToken, read_downstreams
 from bot.identity.issuer_blocks import GUID, SecretsFrom, client_secret, read_issuer
 from bot.identity.issuers import Issuer, Preset
-from bot.messages import SurfaceName
+from bot.messages import ChatUser, SurfaceName
 from policy.document import Field, Findings, Problem, meant, parse
 from policy.model import TenantId
 
@@ -28,6 +29,7 @@ __all__ = ["Issuer", "Preset", "Team", "Tenant", "Tenants", "TenantsError", "rea
 
 WEB = SurfaceName("web")
 MAX_AGE_HOURS = 168
+ENTRA_SUBJECT = "oid"
 
 _MORE = ("teams", "policy", "directory_max_age_hours", "downstreams", "on_logout")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
@@ -50,6 +52,15 @@ class OnLogout(StrEnum):
     """What a sign-in gave: page sessions, and what was kept to act for them elsewhere."""
 
 
+class Linking(StrEnum):
+    """Whose chat account it is has to be proved by its holder."""
+
+    WHERE_NEEDED = "where_needed"
+    """Except where the chat's accounts are the company's own: Teams, for people whose IdP is that Entra tenant."""
+    REQUIRED = "required"
+    """There too."""
+
+
 class TenantsError(Exception):
     """The file cannot be used. Carries everything that is wrong with it."""
 
@@ -66,6 +77,7 @@ class Team:
     team: str
     enterprise: str = ""
     """Slack's organisation above the workspace, where there is one."""
+    linking: Linking = Linking.WHERE_NEEDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +93,12 @@ class Tenant:
     downstreams: Mapping[str, Downstream] = field(default_factory=lambda: MappingProxyType({}))
     """APIs that tools may call with a person's own token."""
     on_logout: OnLogout = OnLogout.EVERYTHING
+
+    def owns(self, team: Team) -> bool:
+        """Whether an account of `team` is the company's own, so that its id says whose it is. An object id, as Entra
+        provisions it as externalId: under another claim the two are not the same word."""
+        one = one_idp(ChatUser(team.surface, team.team, ""), self.issuer)
+        return one and self.issuer.subject_claim == ENTRA_SUBJECT and team.linking is not Linking.REQUIRED
 
     @property
     def acts_elsewhere(self) -> bool:
@@ -102,6 +120,15 @@ class Tenants:
         if surface == WEB:
             return TenantId(team) if TenantId(team) in self.tenants else None
         return self.teams.get((surface, team))
+
+    def teams_of(self, tenant: TenantId) -> tuple[tuple[SurfaceName, str], ...]:
+        """Every chat team of the tenant."""
+        return tuple(team for team, owner in self.teams.items() if owner == tenant)
+
+    def own_teams(self, tenant: TenantId) -> tuple[str, ...]:
+        """The Entra tenants in Teams whose accounts are the very accounts that the tenant's IdP provisions."""
+        found = self.tenants.get(tenant)
+        return () if found is None else tuple(one.team for one in found.teams if found.owns(one))
 
     def get(self, tenant: TenantId) -> Tenant | None:
         return self.tenants.get(tenant)
@@ -207,7 +234,7 @@ class _Reader:
     def _chat_teams(self, tenant: TenantId, at: Field) -> tuple[Team, ...]:
         found: list[Team] = []
         for item in at.items():
-            keys = item.section(("surface", "team"), ("enterprise",))
+            keys = item.section(("surface", "team"), ("enterprise", "linking"))
             team = _team(keys)
             if team is None:
                 continue
@@ -235,6 +262,9 @@ def _team(keys: Mapping[str, Field]) -> Team | None:
     surface = keys["surface"].text() if "surface" in keys else None
     team = keys["team"].text() if "team" in keys else None
     enterprise = keys["enterprise"].text() if "enterprise" in keys else ""
+    linking = Linking.WHERE_NEEDED
+    if "linking" in keys:
+        linking = keys["linking"].word(Linking, "a way of linking", Linking.REQUIRED, (Linking.REQUIRED,))
     if surface is None or team is None or enterprise is None:
         return None
     if surface == "slack":
@@ -242,7 +272,7 @@ def _team(keys: Mapping[str, Field]) -> Team | None:
             if value and not _SLACK_ID[key].fullmatch(value):
                 keys[key].wrong(f"'{value}' is not a Slack {key} id.", _SLACK_MEND[key])
                 return None
-        return Team(SurfaceName(surface), team, enterprise)
+        return Team(SurfaceName(surface), team, enterprise, linking)
     if surface != "teams":
         keys["surface"].wrong(f"'{surface}' is not a chat.", meant(surface, ("slack", "teams"), "Write one of"))
         return None
@@ -251,7 +281,7 @@ def _team(keys: Mapping[str, Field]) -> Team | None:
     if not GUID.fullmatch(team.lower()):
         keys["team"].wrong(f"'{team}' is not an Entra tenant id.", "Write the Directory (tenant) ID, 36 characters.")
         return None
-    return Team(SurfaceName(surface), team.lower())
+    return Team(SurfaceName(surface), team.lower(), linking=linking)
 
 
 def _name(at: Field, name: str) -> None:

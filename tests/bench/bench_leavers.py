@@ -82,6 +82,12 @@ class _Tenants:
     def tenant_of(self, surface: SurfaceName, team: str) -> TenantId | None:
         return DEMO
 
+    def teams_of(self, tenant: TenantId) -> tuple[tuple[SurfaceName, str], ...]:
+        return ()
+
+    def own_teams(self, tenant: TenantId) -> tuple[str, ...]:
+        return ()
+
 
 def subject(sub: str) -> Subject:
     return Subject(ISSUER, sub)

@@ -29,6 +29,8 @@ from tools.gateway import Gateway
 SLACK = SurfaceName("slack")
 TEAMS = SurfaceName("teams")
 GRANT = table(SealedGrant)
+_TEAMS = {"T0ACME": DEMO, "entra-acme": DEMO, "demo": DEMO, "T0OTHER": TenantId("other")}
+_SURFACES = {"T0ACME": SLACK, "entra-acme": TEAMS, "demo": SurfaceName("demo"), "T0OTHER": SLACK}
 Write = Callable[[Connection], object]
 
 
@@ -47,7 +49,13 @@ class _Tenants:
         self.tenants = {DEMO: _Tenant(), TenantId("other"): _Tenant()}
 
     def tenant_of(self, surface: SurfaceName, team: str) -> TenantId | None:
-        return {"T0ACME": DEMO, "entra-acme": DEMO, "demo": DEMO, "T0OTHER": TenantId("other")}.get(team)
+        return _TEAMS.get(team)
+
+    def teams_of(self, tenant: TenantId) -> tuple[tuple[SurfaceName, str], ...]:
+        return tuple((_SURFACES[team], team) for team, owner in _TEAMS.items() if owner == tenant)
+
+    def own_teams(self, tenant: TenantId) -> tuple[str, ...]:
+        return ()
 
 
 def subject(sub: str) -> Subject:

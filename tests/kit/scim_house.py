@@ -77,6 +77,12 @@ class SomeTenants:
     def tenant_of(self, surface: SurfaceName, team: str) -> TenantId | None:
         return {("slack", "T1"): ACME, ("slack", "T2"): GLOBEX}.get((surface, team))
 
+    def teams_of(self, tenant: TenantId) -> tuple[tuple[SurfaceName, str], ...]:
+        return ((SurfaceName("slack"), "T1" if tenant == ACME else "T2"),)
+
+    def own_teams(self, tenant: TenantId) -> tuple[str, ...]:
+        return ()
+
 
 @dataclass(slots=True)
 class Recorded:

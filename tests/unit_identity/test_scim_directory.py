@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,14 +15,14 @@ from sqlmodel import SQLModel
 
 from audit.writer import make_engine
 from bot.identity.scim_directory import NEVER, ScimDirectory
-from bot.identity.tables import IdentityLink, ScimContact, ScimMember, ScimResource, SignInSeen, table
+from bot.identity.tables import IdentityBar, IdentityLink, ScimContact, ScimMember, ScimResource, SignInSeen, table
 from bot.messages import ChatUser, SurfaceName
 from policy.model import Subject, TenantId
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
 SLACK, WEB = SurfaceName("slack"), SurfaceName("web")
-OWN = (ScimResource, ScimMember, ScimContact, SignInSeen, IdentityLink)
+OWN = (ScimResource, ScimMember, ScimContact, SignInSeen, IdentityLink, IdentityBar)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,16 @@ class ATenant:
 class SomeTenants:
     tenants: Mapping[TenantId, ATenant]
     teams: Mapping[tuple[str, str], TenantId]
+    own: Mapping[TenantId, tuple[str, ...]] = field(default_factory=dict)
 
     def tenant_of(self, surface: SurfaceName, team: str) -> TenantId | None:
         return self.teams.get((surface, team))
+
+    def teams_of(self, tenant: TenantId) -> tuple[tuple[SurfaceName, str], ...]:
+        return tuple((SurfaceName(at[0]), at[1]) for at, owner in self.teams.items() if owner == tenant)
+
+    def own_teams(self, tenant: TenantId) -> tuple[str, ...]:
+        return self.own.get(tenant, ())
 
 
 # Both tenants at one issuer, as with a shared sign-in service: only the tenant tells them apart.

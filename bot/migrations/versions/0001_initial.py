@@ -177,6 +177,16 @@ def upgrade() -> None:
     op.create_index('held_call_resource', 'held_call', ['tenant', 'resource'], unique=False)
     op.create_index('held_call_status', 'held_call', ['tenant', 'status', 'created_at'], unique=False)
     op.create_index('held_call_turn', 'held_call', ['tenant', 'turn_id'], unique=False)
+    op.create_table('identity_bar',
+    sa.Column('tenant', sa.String(), nullable=False),
+    sa.Column('surface', sa.String(), nullable=False),
+    sa.Column('team', sa.String(), nullable=False),
+    sa.Column('account', sa.String(), nullable=False),
+    sa.Column('cause', sa.String(), nullable=False),
+    sa.Column('by', sa.String(), nullable=False),
+    sa.Column('barred_at', UtcDateTime(), nullable=False),
+    sa.PrimaryKeyConstraint('tenant', 'surface', 'team', 'account')
+    )
     op.create_table('identity_link',
     sa.Column('tenant', sa.String(), nullable=False),
     sa.Column('surface', sa.String(), nullable=False),
@@ -629,6 +639,7 @@ def downgrade() -> None:
     op.drop_table('kill_lock')
     op.drop_index('identity_link_subject', table_name='identity_link')
     op.drop_table('identity_link')
+    op.drop_table('identity_bar')
     op.drop_index('held_call_turn', table_name='held_call')
     op.drop_index('held_call_status', table_name='held_call')
     op.drop_index('held_call_resource', table_name='held_call')
