@@ -79,10 +79,12 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class _Passage:
-    """Text that may be too long for the card."""
+    """Text that is too long for the card."""
 
     label: str
-    text: str
+    length: int
+    texts: tuple[str, ...]
+    """As shown, a page each."""
 
 
 def draw(
@@ -224,18 +226,21 @@ class _Writer:
         self.elements.append(element)
         self._left -= weight(element)
 
-    def _fits(self, element: Element, otherwise: _Passage) -> None:
-        if weight(element) > self._left:
-            self.paged.append(otherwise)
-        else:
+    def _page(self, label: str, text: str) -> None:
+        self.paged.append(_Passage(visible(label[:100]), len(text), pieces(text or "(empty)", _PAGE)))
+
+    def _fits(self, element: Element) -> bool:
+        fits = weight(element) <= self._left
+        if fits:
             self._add(element)
+        return fits
 
     def head(self, item: Item) -> None:
         parts = []
         for label, text in (("Headline", item.headline), ("Status", item.status)):
             part = start(text, _HEAD, words.ELSEWHERE)
             if part.endswith(words.ELSEWHERE):
-                self.paged.append(_Passage(label, text))
+                self._page(label, text)
             parts.append(part)
         icon, style = _LOOKS[item.tone]
         self._add(rich(run(parts[0], bold=True, drawn=True)))
@@ -248,27 +253,21 @@ class _Writer:
         while short and sum(map(weight, short)) > self._left:
             short.pop()
         if len(short) < len(facts):
-            self.paged.append(_Passage("All facts", "\n".join(f"{fact.label}: {fact.value}" for fact in facts)))
+            self._page("All facts", "\n".join(f"{fact.label}: {fact.value}" for fact in facts))
         for element in short:
             self._add(element)
 
     def notes(self, notes: Sequence[str]) -> None:
-        if notes:
-            drawn = container([rich(run(note), spacing="Small") for note in notes])
-            self._fits(drawn, _Passage("Notes", "\n".join(notes)))
+        if notes and not self._fits(container([rich(run(note), spacing="Small") for note in notes])):
+            self._page("Notes", "\n".join(notes))
 
     def draft(self, draft: Draft) -> None:
-        if self._may_fit(draft.body):
-            self._fits(_draft(draft), _Passage("Draft", draft_text(draft)))
-        else:
-            self.paged.append(_Passage("Draft", draft_text(draft)))
+        if not (self._may_fit(draft.body) and self._fits(_draft(draft))):
+            self._page("Draft", draft_text(draft))
 
     def quote(self, quote: Quote, *, drawable: bool) -> None:
-        otherwise = _Passage(_label(quote), quote.text)
-        if drawable and self._may_fit(quote.text):
-            self._fits(_quote(quote), otherwise)
-        else:
-            self.paged.append(otherwise)
+        if not (drawable and self._may_fit(quote.text) and self._fits(_quote(quote))):
+            self._page(_label(quote), quote.text)
 
     def _may_fit(self, text: str) -> bool:
         """Without drawing what is far too long anyway."""
@@ -283,18 +282,16 @@ def draft_text(draft: Draft) -> str:
 
 
 def _where(paged: Sequence[_Passage]) -> str:
-    cut = [(passage, len(pieces(passage.text, _PAGE))) for passage in paged]
-    parts = [f"{p.label[:100]}: {len(p.text):,} characters in {count} part(s)" for p, count in cut]
+    parts = [f"{page.label}: {page.length:,} characters in {len(page.texts)} part(s)" for page in paged]
     return f"{words.TOO_LONG} " + "; ".join(parts)
 
 
 def _pages(item: Item, passage: _Passage) -> list[Sheet]:
-    texts = pieces(passage.text or "(empty)", _PAGE)
     headline = start(item.headline, _HEAD, " …")
     sheets = []
-    for number, text in enumerate(texts, start=1):
-        part = f"part {number} of {len(texts)}"
-        title = f"{visible(passage.label[:150])}, {part} ({len(passage.text):,} characters in all)"
+    for number, text in enumerate(passage.texts, start=1):
+        part = f"part {number} of {len(passage.texts)}"
+        title = f"{passage.label}, {part} ({passage.length:,} characters in all)"
         about = rich(run(f"{headline}, version {item.revision}", drawn=True), spacing="Small")
         body = container([rich(run(text, mono=True, drawn=True))], style="emphasis")
         sheets.append(Sheet(adaptive_card([rich(run(title, bold=True)), about, body], title), title))

@@ -32,7 +32,7 @@ def draw_home(home: Home) -> Sheet:
 
 
 def draw_welcome(*, personal: bool) -> Sheet:
-    """What the bot says where it is installed. Prompts write in their presser's name, which Teams does in chats of two."""
+    """What the bot says where it is installed. Prompts write in their presser's name: Teams does so in chats of two."""
     body: list[Json] = [
         rich(run("Countersign", bold=True, large=True)),
         rich(run(words.WELCOME)),

@@ -18,6 +18,9 @@ _SPACE = "\u00a0"
 _LONG = 40
 """Characters without a space, after which a line may break: a card must not be wider than its reader's screen."""
 _STEP = 20
+_LONG_WORD = re.compile(rf"[^\s{BREAK}]{{{_LONG},}}")
+_LOST_SPACE = re.compile(r"^ | $|(?<= ) ", re.MULTILINE)
+_NO_LINE = re.compile(r"^$", re.MULTILINE)
 _MARKS = 4
 """Accents on one letter; piled higher they cover the lines above."""
 
@@ -66,24 +69,21 @@ def shown(text: str) -> str:
 
 
 def _laid_out(text: str) -> str:
-    return "\n".join(map(_line, _inert(text).replace("\t", "    ").split("\n")))
+    text = _inert(text).replace("\t", "    ")
+    text = _LONG_WORD.sub(_breakable, text)
+    return _NO_LINE.sub(_SPACE, _LOST_SPACE.sub(_SPACE, text))
 
 
 def unshown(text: str) -> str:
     """What a reader of a `shown` text sees, for comparing: no break, and every space a space."""
-    return "\n".join(line if line.strip() else "" for line in text.replace(BREAK, "").replace(_SPACE, " ").split("\n"))
+    lines = text.replace(BREAK, "").replace(_SPACE, " ").split("\n")
+    return "\n".join("" if line == " " else line for line in lines)
 
 
 def _inert(text: str) -> str:
     """No function and no mention of a card can form."""
     text = re.sub(r"\{(?=\{)", "{" + BREAK, text)
     return re.sub(r"<(?=/?at\b)", "<" + BREAK, text, flags=re.IGNORECASE)
-
-
-def _line(line: str) -> str:
-    line = re.sub(rf"[^\s{BREAK}]{{{_LONG},}}", _breakable, line)
-    line = re.sub(r"^ | $|(?<= ) ", _SPACE, line)
-    return line or _SPACE
 
 
 def _breakable(word: re.Match[str]) -> str:
@@ -134,6 +134,8 @@ def pieces(text: str, most: int) -> tuple[str, ...]:
         if len(head) < len(text):
             cut = max(head.rfind("\n", len(head) // 2), head.rfind(" ", len(head) // 2)) + 1
             head = head[:cut] if cut else head
+            # A line that begins with spaces begins with all of them.
+            head = head.rstrip(" ") if head.rstrip(" ").endswith("\n") else head
         found.append(_laid_out(head))
         text = text[len(head) :]
     return tuple(found) or (_laid_out(""),)
