@@ -8,6 +8,7 @@ import time
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from audit.writer import Writer
 from bot import store
 from tests.kit.product import DEMO, Product
 from tools import approvals, signing
@@ -21,12 +22,17 @@ async def fill(product: Product, many: int) -> list[str]:
     """Hold one refund through the whole product (which must be launched), then copy it. Returns the copies' ids."""
     await product.write("dana", "Refund order 1042, please")
     deadline = time.monotonic() + 60
-    while not (found := await product.writer.read(_pending)):
+    while not (found := await product.writer.read(pending)):
         if time.monotonic() > deadline:
             raise TimeoutError("nothing was held")
         await asyncio.sleep(0.05)
-    made = [_copy(found, number) for number in range(many)]
-    turn = await product.writer.read(lambda conn: store.turn(conn, DEMO, found.turn_id))
+    return await copies(product.writer, found, many, MAC)
+
+
+async def copies(writer: Writer, found: HeldCall, many: int, mac: MacKey) -> list[str]:
+    """`many` more of the same, as the door that has the key `mac` would have held them. Returns their ids."""
+    made = [_copy(found, number, mac) for number in range(many)]
+    turn = await writer.read(lambda conn: store.turn(conn, DEMO, found.turn_id))
     if turn is None:
         raise LookupError(found.turn_id)
     turns = [turn.model_copy(update={"turn_id": row.turn_id, "session_id": row.session_id}) for row in made]
@@ -36,16 +42,16 @@ async def fill(product: Product, many: int) -> list[str]:
             conn.execute(sa.insert(store.TURN), [row.model_dump() for row in turns])
             conn.execute(sa.insert(HELD), [row.model_dump() for row in made])
 
-    await product.writer.run(insert)
+    await writer.run(insert)
     return [row.held_id for row in made]
 
 
-def _pending(conn: Connection) -> HeldCall | None:
+def pending(conn: Connection) -> HeldCall | None:
     rows = approvals.select(conn, DEMO, HELD.c.tool == "refund.issue")
     return rows[0] if rows else None
 
 
-def _copy(row: HeldCall, number: int) -> HeldCall:
+def _copy(row: HeldCall, number: int, mac: MacKey) -> HeldCall:
     """In a turn and on a card of its own, and without a reservation: ten thousand refunds do not fit one order."""
     new = row.model_copy(
         update={
@@ -59,5 +65,5 @@ def _copy(row: HeldCall, number: int) -> HeldCall:
         }
     )
     new.digest = signing.drawn_up(new).digest()
-    new.mac = signing.seal(MAC, new, ())
+    new.mac = signing.seal(mac, new, ())
     return new

@@ -286,19 +286,21 @@ async def start(
     mode: str = "socket",
     port: int | None = None,
     ahead: Path | None = None,
+    also: Mapping[str, str] | None = None,
     **more: str,
 ) -> Service:
     """Starts one and waits until it is ready.
 
     Args:
-        api_url: Slack's; None: without Slack. Teams is what `more` says of it.
+        api_url: Slack's; None: without Slack.
         mode: ``socket`` or ``events``.
+        also: of its environment: that of another chat.
         ahead: a file of seconds by which its clock is ahead, read again and again.
     """
     port = port or free_port()
     at = {"COUNTERSIGN_PORT": str(port), "COUNTERSIGN_BASE_URL": f"http://127.0.0.1:{port}"}
     slack = {} if api_url is None else slack_environment(api_url, mode)
-    env = home.environment(**slack, **{**at, **more})
+    env = home.environment(**slack, **{**at, **(also or {}), **more})
     words = ("bot", "serve") if ahead is None else ("tests.kit.serve_ahead", str(ahead))
     log = home.folder / f"serve-{port}-{time.monotonic_ns()}.log"
     with log.open("wb") as out:
@@ -322,10 +324,11 @@ async def serving(
     mode: str = "socket",
     port: int | None = None,
     ahead: Path | None = None,
+    also: Mapping[str, str] | None = None,
     **more: str,
 ) -> AsyncIterator[Service]:
     """`start`, and the process dies with the block whatever happens."""
-    service = await start(home, api_url, mode=mode, port=port, ahead=ahead, **more)
+    service = await start(home, api_url, mode=mode, port=port, ahead=ahead, also=also, **more)
     try:
         yield service
     finally:
