@@ -1,15 +1,15 @@
-"""Who the provider says signed in (OpenID Connect Core 1.0), and whom it logged out. One function for each.
+"""Who the provider says signed in (OpenID Connect Core 1.0), whom it logged out, and whose token a client shows.
 
-Knows every claim that is checked. Groups are never taken from a token: a person's groups are those of SCIM, so
-a token that says "too many groups, ask elsewhere" (`_claim_names`, `hasgroups`) is resolved by reading them
-there, as for everybody. Somebody whom SCIM does not hold is refused by whoever looks the person up.
+One function for each. Knows every claim that is checked. Groups are never taken from a token: a person's groups are
+those of SCIM, so a token that says "too many groups, ask elsewhere" (`_claim_names`, `hasgroups`) is resolved by
+reading them there, as for everybody. Somebody whom SCIM does not hold is refused by whoever looks the person up.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
@@ -26,6 +26,7 @@ __all__ = [
     "LogoutClaims",
     "TokenReason",
     "issuer_named_in",
+    "verify_access_token",
     "verify_id_token",
     "verify_logout_token",
 ]
@@ -35,6 +36,9 @@ MAX_SUBJECT = 255
 MAX_TEXT = 320
 
 _ID_TYPES = frozenset({"jwt", "id_token+jwt", "id"})
+_ACCESS_TYPES = frozenset({"jwt", "at+jwt"})
+ACCESS_AGE = timedelta(hours=24)
+"""The longest that a provider may let an access token live; its own end counts before."""
 _LOGOUT_TYPES = frozenset({"jwt", "logout+jwt"})
 _LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 _NEVER_PASSED_ON = frozenset({
@@ -156,6 +160,43 @@ async def verify_logout_token(token: str, issuer: Issuer, keys: Keys, *, now: da
         jti=jti,
         issued_at=issued,
     )
+
+
+async def verify_access_token(
+    token: str,
+    issuer: Issuer,
+    keys: Keys,
+    *,
+    audiences: Collection[str],
+    clients: Collection[str],
+    scope: str,
+    now: datetime,
+) -> str:
+    """Whose `token` is, if `issuer` gave it to one of `clients`, for us and for `scope`: SCIM's externalId.
+
+    It says who somebody is only because the client that got it is one that hands on nobody else's.
+
+    Raises:
+        IdTokenRefused: it does not hold. Nothing else is raised.
+    """
+    _, claims = await signed_claims(token, issuer, keys, _ACCESS_TYPES)
+    if "nonce" in claims or "events" in claims:
+        raise _refused(TokenReason.TYP, "it is a token of another kind")
+    if claims.get("iss") != issuer.issuer:
+        raise _refused(TokenReason.ISS, "it is from another provider")
+    meant = _audiences(claims)
+    if len(meant) != 1 or meant[0] not in audiences:
+        raise _refused(TokenReason.AUD, "it is meant for another application")
+    if claims.get("azp") not in clients:
+        raise _refused(TokenReason.AZP, "it was given to another application")
+    _times(claims, now, ACCESS_AGE)
+    if issuer.tid is not None and claims.get("tid") != issuer.tid:
+        raise _refused(TokenReason.TID, "it is of another organisation's directory")
+    granted = claims.get("scp")
+    # An application's own token, which is nobody's, has roles and no scope.
+    if not isinstance(granted, str) or scope not in granted.split():
+        raise _refused(TokenReason.SCOPE, "it does not allow this")
+    return _subject(claims, issuer.subject_claim)
 
 
 def issuer_named_in(token: str, issuers: Iterable[Issuer]) -> Issuer | None:

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Bound:
+class Bound:
     who: ChatUser
     person: Person
     others: tuple[ChatUser, ...]
@@ -75,7 +75,7 @@ class Linking:
             Refused: it counts no more, and why.
         """
         now = self.clock()
-        return await self.writer.read(lambda conn: self._open_ticket(tickets.by_secret(conn, secret), now))
+        return await self.writer.read(lambda conn: self.open_ticket(tickets.by_secret(conn, secret), now))
 
     def by_slack(self, who: ChatUser) -> bool:
         """Whether Sign in with Slack proves this account."""
@@ -90,11 +90,11 @@ class Linking:
         now = self.clock()
 
         def unit(conn: Connection) -> tuple[str, Ticket]:
-            ticket = self._open_ticket(tickets.by_secret(conn, secret), now)
+            ticket = self.open_ticket(tickets.by_secret(conn, secret), now)
             step = Step.SLACK if self.by_slack(ticket.who) else Step.COMPANY
             return flows.start(conn, ticket.tenant, Purpose.LINK, step, now, ticket=ticket.sha256), ticket
 
-        return await self._judged(unit)
+        return await self.judged(unit)
 
     async def flow(self, cookie: str, purpose: Purpose, *steps: Step) -> Flow:
         """The flow of this browser, if it has come to one of `steps`.
@@ -124,7 +124,7 @@ class Linking:
             Refused: it counts no more.
         """
         now = self.clock()
-        return await self._judged(lambda conn: self._ticket(conn, flow, now), flow)
+        return await self.judged(lambda conn: self._ticket(conn, flow, now), flow)
 
     # -- the two legs --------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class Linking:
             if not flows.advance(conn, flow, Step.COMPANY, now, chat_proved=True):
                 raise refused(Why.RACED, flow.tenant)
 
-        await self._judged(unit, flow)
+        await self.judged(unit, flow)
 
     async def company_answered(self, flow: Flow, claims: IdClaims) -> None:
         """The company's IdP has said who holds this browser.
@@ -166,7 +166,7 @@ class Linking:
                 raise refused(Why.RACED, flow.tenant)
             sessions.vouched(conn, flow.tenant, subject, now)
 
-        await self._judged(unit, flow, subject)
+        await self.judged(unit, flow, subject)
 
     # -- the page that names both --------------------------------------------------------------------
 
@@ -201,13 +201,13 @@ class Linking:
             return None
         now = self.clock()
 
-        def unit(conn: Connection) -> _Bound:
+        def unit(conn: Connection) -> Bound:
             ticket = self._ticket(conn, flow, now)
             if not tickets.end(conn, ticket, TicketEnd.USED, now):
                 raise refused(Why.RACED, flow.tenant)
             return self._bind(conn, flow, ticket.who, now)
 
-        return await self._told(await self._judged(unit, flow))
+        return await self.told(await self.judged(unit, flow))
 
     async def declined(self, flow: Flow) -> Refused:
         """The browser's holder says that they are not. The link is over."""
@@ -222,7 +222,7 @@ class Linking:
         """
         now = self.clock()
 
-        def unit(conn: Connection) -> _Bound | Refused:
+        def unit(conn: Connection) -> Bound | Refused:
             question = confirmations.of_flow(conn, flow, now)
             if question is None:
                 raise refused(Why.QUESTION_OVER, flow.tenant)
@@ -231,12 +231,10 @@ class Linking:
                 return refused(Why.WRONG_CODE, flow.tenant, dict(links.described(question.who)))
             return self._bind(conn, flow, question.who, now)
 
-        found = await self._judged(unit, flow)
+        found = await self.judged(unit, flow)
         if isinstance(found, Refused):
             raise await self.record(found, flow.subject)
-        return await self._told(found)
-
-    # -- the chat's word -----------------------------------------------------------------------------
+        return await self.told(found)
 
     async def confirm(self, tenant: TenantId, who: ChatUser, confirmation_id: str, yes: bool) -> str:
         """The answer to a press on "Yes, link me" or "No, that was not me", for the presser alone. Markdown.
@@ -257,7 +255,7 @@ class Linking:
             return refused(Why.DECLINED_IN_CHAT, tenant, {**links.described(who), "subject": question.subject.sub})
 
         try:
-            code = await self._judged(unit)
+            code = await self.judged(unit)
         except Refused as no:
             return f"{no.title}. {no}"
         if isinstance(code, Refused):
@@ -289,7 +287,7 @@ class Linking:
 
     # -- within ----------------------------------------------------------------------------------------
 
-    async def _judged(
+    async def judged(
         self, unit: Callable[[Connection], T], flow: Flow | None = None, subject: Subject | None = None
     ) -> T:
         """Runs `unit`; a refusal leaves nothing of it but its own row.
@@ -310,7 +308,7 @@ class Linking:
             over = flow if no.why is not Why.RACED else None
             raise await self.record(no, of_whom, over) from None
 
-    def _open_ticket(self, ticket: Ticket | None, now: datetime) -> Ticket:
+    def open_ticket(self, ticket: Ticket | None, now: datetime) -> Ticket:
         if ticket is None:
             raise refused(Why.LINK_UNKNOWN)
         detail = dict(links.described(ticket.who))
@@ -324,7 +322,7 @@ class Linking:
         found = None if flow.ticket is None else tickets.by_hash(conn, flow.ticket)
         if found is not None and found.tenant != flow.tenant:
             raise refused(Why.TEAM_MOVED, flow.tenant)
-        return self._open_ticket(found, now)
+        return self.open_ticket(found, now)
 
     def person(self, conn: Connection, tenant: TenantId, subject: Subject | None) -> Person:
         """Somebody who is there and active. Raises `Refused` otherwise."""
@@ -335,23 +333,26 @@ class Linking:
             raise refused(Why.INACTIVE, tenant, {"subject": person.subject.sub})
         return person
 
-    def _bind(self, conn: Connection, flow: Flow, who: ChatUser, now: datetime) -> _Bound:
-        """The one place where a proved link comes to be. Within the caller's transaction."""
+    def _bind(self, conn: Connection, flow: Flow, who: ChatUser, now: datetime) -> Bound:
         if not flows.end(conn, flow, now):
             raise refused(Why.RACED, flow.tenant)
-        if self.tenants.tenant_of(who.surface, who.team) != flow.tenant:
-            raise refused(Why.TEAM_MOVED, flow.tenant)
-        person = self.person(conn, flow.tenant, flow.subject)
-        how = How.TEAMS_SSO if chat_proof.one_idp(who, self.tenant(flow.tenant).issuer) else How.PROVED
-        before = links.of_subject(conn, flow.tenant, person.subject)
+        return self.bind(conn, flow.tenant, who, flow.subject, now)
+
+    def bind(self, conn: Connection, tenant: TenantId, who: ChatUser, subject: Subject | None, now: datetime) -> Bound:
+        """The one place where a proved link comes to be. Within the caller's transaction."""
+        if self.tenants.tenant_of(who.surface, who.team) != tenant:
+            raise refused(Why.TEAM_MOVED, tenant)
+        person = self.person(conn, tenant, subject)
+        how = How.TEAMS_SSO if chat_proof.one_idp(who, self.tenant(tenant).issuer) else How.PROVED
+        before = links.of_subject(conn, tenant, person.subject)
         try:
-            events = links.bind(conn, flow.tenant, who, person.subject, how, now)
+            events = links.bind(conn, tenant, who, person.subject, how, now)
         except LinkedElsewhere as error:
-            raise refused(Why.LINKED_TO_OTHER, flow.tenant, dict(links.described(who))) from error
-        tickets.end_all(conn, flow.tenant, who, TicketEnd.USED, now)
-        confirmations.end_all(conn, flow.tenant, who, now)
+            raise refused(Why.LINKED_TO_OTHER, tenant, dict(links.described(who))) from error
+        tickets.end_all(conn, tenant, who, TicketEnd.USED, now)
+        confirmations.end_all(conn, tenant, who, now)
         self.audit.append(conn, events)
-        return _Bound(who, person, tuple(link.who for link in before if link.who != who))
+        return Bound(who, person, tuple(link.who for link in before if link.who != who))
 
     async def _ask(self, flow: Flow) -> None:
         """Puts the question to the chat account. The ticket is used up: from here on the question counts."""
@@ -368,7 +369,7 @@ class Linking:
                 raise refused(Why.RACED, flow.tenant)
             return ticket, person, confirmations.ask(conn, flow, ticket.who, person.subject, now)
 
-        ticket, person, confirmation_id = await self._judged(unit, flow)
+        ticket, person, confirmation_id = await self.judged(unit, flow)
         try:
             await self.telling.ask(ticket.who, person, self.tenant(flow.tenant).name, confirmation_id)
         except SurfaceError as error:
@@ -391,7 +392,7 @@ class Linking:
         await self.telling.not_theirs(ticket.who)
         return no
 
-    async def _told(self, bound: _Bound) -> Linked:
+    async def told(self, bound: Bound) -> Linked:
         """Both sides hear of it; so do the person's other accounts."""
         organisation = self.tenant(bound.person.tenant).name
         await self.telling.linked(bound.who, bound.person, organisation, bound.others)

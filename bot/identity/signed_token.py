@@ -67,6 +67,8 @@ class TokenReason(StrEnum):
     HD = "hd"
     SUBJECT = "subject"
     AT_HASH = "at_hash"
+    SCOPE = "scope"
+    """An access token's."""
     # A logout token's.
     EVENTS = "events"
     JTI = "jti"

@@ -23,7 +23,7 @@ from tests.kit.two_tenants import ACME, BOTH, GLOBEX, TEAM, WORD, door_alone
 
 DEPLOYMENT = {
     "audit head", "audit verify", "check", "demo", "eval", "keys list", "keys rewrap", "keys rotate", "migrate",
-    "policy check", "serve",
+    "policy check", "serve", "teams package",
 }  # fmt: skip
 """About the whole deployment, for its operator: they take no organisation."""
 NOBODY = "h_000000000000000000000000"
