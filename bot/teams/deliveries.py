@@ -61,11 +61,12 @@ def thread_of(body: Body) -> Thread:
     channel, kind = conversation_of(body), kind_of(body)
     if kind is Kind.PERSONAL:
         return Thread(TEAMS, team_of(body), channel, channel, Room.DM)
-    root = channel
+    root = ""
     if kind is Kind.CHANNEL:
-        chain = text_at(body, "conversation", "id").partition(_PART)[2]
-        root = chain or text_at(body, "replyToId") or text_at(body, "id") or channel
-    return Thread(TEAMS, team_of(body), channel, root, _room(body))
+        root = text_at(body, "conversation", "id").partition(_PART)[2]
+        if not root and text_at(body, "type") == "message":
+            root = text_at(body, "replyToId") or text_at(body, "id")
+    return Thread(TEAMS, team_of(body), channel, root or channel, _room(body))
 
 
 def _room(body: Body) -> Room:
@@ -131,15 +132,33 @@ def _reason(told: object) -> str:
 # --- the app comes and goes --------------------------------------------------------------------------
 
 
-def installed(body: Body) -> bool | None:
-    """Whether an ``installationUpdate`` says that the app was added (True) or removed; None: neither."""
-    action = text_at(body, "action").lower()
-    if action in ("add", "add-upgrade"):
-        return True
-    return False if action in ("remove", "remove-upgrade") else None
+def arrived(body: Body) -> bool:
+    """Whether Teams says that the bot has come to the conversation."""
+    match text_at(body, "type"):
+        case "installationUpdate":
+            return text_at(body, "action").lower() in ("add", "add-upgrade")
+        case "conversationUpdate":
+            return _is_among(body, "membersAdded")
+        case _:
+            return False
 
 
 def left(body: Body) -> bool:
-    """Whether a ``conversationUpdate`` says that the bot was taken out of the conversation."""
+    """Whether Teams says that the bot is gone from the conversation."""
+    match text_at(body, "type"):
+        case "installationUpdate":
+            return text_at(body, "action").lower() in ("remove", "remove-upgrade")
+        case "conversationUpdate":
+            return _is_among(body, "membersRemoved") or _event(body) in ("teamDeleted", "teamHardDeleted")
+        case _:
+            return False
+
+
+def _is_among(body: Body, list_name: str) -> bool:
     own = text_at(body, "recipient", "id")
-    return bool(own) and any(text_at(one, "id") == own for one in list_at(body, "membersRemoved"))
+    return bool(own) and any(text_at(one, "id") == own for one in list_at(body, list_name))
+
+
+def _event(body: Body) -> str:
+    """What a ``conversationUpdate`` of a team is about."""
+    return text_at(body, "channelData", "eventType")

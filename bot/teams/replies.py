@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from bot.payload import Body, at, list_at, text_at
+from bot.payload import Body, list_at, text_at
+from bot.teams.elements import CONTENT_TYPE, rich, run
 from policy.model import Json
 
-CARD: Final = "application/vnd.microsoft.card.adaptive"
 MESSAGE: Final = "application/vnd.microsoft.activity.message"
 ERROR: Final = "application/vnd.microsoft.error"
 
@@ -36,7 +36,7 @@ def refused(status: int, code: str, text: str) -> Reply:
 
 def card(drawn: Body, note: str = "") -> Reply:
     """The card as the clicker sees it from now on, `note` on top of it for them alone."""
-    return Reply(body={"statusCode": 200, "type": CARD, "value": noted(drawn, note) if note else drawn})
+    return Reply(body={"statusCode": 200, "type": CONTENT_TYPE, "value": noted(drawn, note) if note else drawn})
 
 
 def noted(drawn: Body, note: str) -> Body:
@@ -45,7 +45,7 @@ def noted(drawn: Body, note: str) -> Body:
         "type": "Container",
         "style": "emphasis",
         "bleed": True,
-        "items": [{"type": "RichTextBlock", "inlines": [{"type": "TextRun", "text": note, "weight": "Bolder"}]}],
+        "items": [rich(run(note, bold=True))],
     }
     spoken = text_at(drawn, "speak")
     return {
@@ -53,18 +53,3 @@ def noted(drawn: Body, note: str) -> Body:
         "body": [block, *list_at(drawn, "body")],
         **({"speak": f"{note} {spoken}"} if spoken else {}),
     }
-
-
-def card_of(activity: Body, held_id: str) -> Body | None:
-    """The Adaptive Card in a drawn activity that shows the request; None: this one does not."""
-    for attachment in list_at(activity, "attachments"):
-        content = at(attachment, "content")
-        if text_at(attachment, "contentType") == CARD and isinstance(content, dict):
-            return content if not held_id or _names(content, held_id) else None
-    return None
-
-
-def _names(value: Json, held_id: str) -> bool:
-    if isinstance(value, dict):
-        return value.get("held") == held_id or any(_names(one, held_id) for one in value.values())
-    return isinstance(value, list) and any(_names(one, held_id) for one in value)

@@ -136,7 +136,7 @@ def test_a_channel_that_does_not_say_it_is_one() -> None:
 def test_strange_shapes_are_no_message_and_no_crash(body: dict[str, Any]) -> None:
     assert deliveries.incoming(body) is None
     assert deliveries.feedback(body) is None
-    assert deliveries.installed(body) is None
+    assert not deliveries.arrived(body)
     assert not deliveries.left(body)
     deliveries.delivery_id(body)
     deliveries.thread_of(body)
@@ -245,13 +245,30 @@ def test_a_thumb_up_and_other_submissions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("action", "meant"),
-    [("add", True), ("add-upgrade", True), ("remove", False), ("remove-upgrade", False), ("x", None)],
+    ("body", "arrived", "left"),
+    [
+        (personal(type="installationUpdate", action="add"), True, False),
+        (personal(type="installationUpdate", action="add-upgrade"), True, False),
+        (personal(type="installationUpdate", action="remove"), False, True),
+        (personal(type="installationUpdate", action="x"), False, False),
+        (group(type="conversationUpdate", membersAdded=[{"id": RITA}, {"id": BOT}]), True, False),
+        (group(type="conversationUpdate", membersRemoved=[{"id": RITA}, {"id": BOT}]), False, True),
+        (group(type="conversationUpdate", membersAdded=[{"id": RITA}]), False, False),
+        (group(type="conversationUpdate", membersRemoved=[{"id": RITA}]), False, False),
+        (personal("add", action="add", membersRemoved=[{"id": BOT}]), False, False),
+    ],
 )
-def test_the_app_comes_and_goes(action: str, meant: bool | None) -> None:
-    assert deliveries.installed(personal(type="installationUpdate", action=action)) is meant
+def test_the_bot_comes_and_goes(body: dict[str, Any], arrived: bool, left: bool) -> None:
+    assert (deliveries.arrived(body), deliveries.left(body)) == (arrived, left)
 
 
-def test_the_bot_is_taken_out_and_others_are() -> None:
-    assert deliveries.left(group(type="conversationUpdate", membersRemoved=[{"id": RITA}, {"id": BOT}]))
-    assert not deliveries.left(group(type="conversationUpdate", membersRemoved=[{"id": RITA}]))
+def test_a_team_that_is_deleted_takes_the_bot_along() -> None:
+    body = channel(type="conversationUpdate", mention=False)
+    body["channelData"]["eventType"] = "teamDeleted"
+    assert deliveries.left(body)
+
+
+def test_an_install_in_a_team_is_in_no_reply_chain() -> None:
+    body = channel(type="installationUpdate", mention=False, action="add")
+    body["conversation"]["id"] = CHANNEL
+    assert deliveries.thread_of(body).root == CHANNEL

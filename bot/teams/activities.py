@@ -1,0 +1,150 @@
+"""Teams' activities, verified by the gate, handed to `bot.ports.Service`. Knows botbuilder's dispatch; decides nothing.
+
+What counts as taken: a message is answered with 200 once the service has it (`Service.on_message` is durable then), so
+that what a crash lost can be delivered again. Deliveries that come twice are the service's to recognise, by their ids.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from botbuilder.core import ActivityHandler, TurnContext
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from bot.messages import Command, Room, Thread
+from bot.payload import Body, at, text_at
+from bot.ports import ChatSurface, Service, SurfaceError
+from bot.teams import deliveries, mentions
+from bot.teams.action import read_action
+from bot.teams.commands import command_of
+from bot.teams.invokes import Invokes
+from bot.teams.late import NOT_TAKEN, Late
+from bot.teams.mentions import Said
+from bot.teams.pipeline import Pipeline, Strange, answer, raw
+from bot.teams.sso import TeamsSignIn
+from bot.teams.tables import Kind
+from bot.teams.whereabouts import Whereabouts
+
+log = logging.getLogger(__name__)
+
+INVOKE = "invoke"
+
+
+class Chat(ChatSurface, Protocol):
+    """What is needed of the surface beyond what every chat can do."""
+
+    async def welcome(self, thread: Thread) -> None:
+        """Say in a conversation to which the bot has just come what it is for. Raises `SurfaceError`."""
+
+
+class TeamsActivities:
+    """Listens to every tenant in which the bot is installed, for one service."""
+
+    def __init__(
+        self,
+        service: Service,
+        surface: Chat,
+        whereabouts: Whereabouts,
+        *,
+        sign_in: TeamsSignIn | None = None,
+        answer_within_s: float = 2.0,
+    ) -> None:
+        self._service = service
+        self._surface = surface
+        self._whereabouts = whereabouts
+        self._late = Late()
+        self._pipeline = Pipeline()
+        invokes = Invokes(service, surface, self._late, sign_in, answer_within_s)
+        self._handler = _Handler(service, surface, whereabouts, self._late, invokes)
+
+    async def deliver(self, body: Body) -> Response:
+        """The answer to one verified activity. 503: it was not taken, and may be delivered again."""
+        try:
+            # Before anything is said: the surface answers where somebody was met last. An invoke has its own answer.
+            noting = self._late.go_on(self._whereabouts.note(body))
+            if text_at(body, "type") != INVOKE and await noting and deliveries.arrived(body):
+                self._late.go_on(self._welcome(body))
+            reply = await self._pipeline.process(body, self._handler)
+        except Strange as error:
+            log.warning("A delivery had a shape that is not Teams': %s", error)
+            return PlainTextResponse("The body is not what Teams sends.", status_code=400)
+        except Exception as error:  # noqa: BLE001 - whatever it is, Teams must not think it was taken
+            # The kind of fault alone: its text can hold what people wrote (invariant 11).
+            log.error("A delivery was not taken: %s", type(error).__name__)
+            return PlainTextResponse("Not taken. Deliver it again.", status_code=503)
+        if reply.body is None:
+            return Response(status_code=reply.status)
+        return JSONResponse(reply.body, status_code=reply.status)
+
+    async def close(self) -> None:
+        """Waits for what was answered before it was finished."""
+        await self._late.close()
+
+    async def _welcome(self, body: Body) -> None:
+        try:
+            await self._surface.welcome(deliveries.thread_of(body))
+        except SurfaceError as error:
+            log.warning("A welcome did not arrive: %s", error)
+
+
+class _Handler(ActivityHandler):  # type: ignore[misc]
+    """One method a kind of activity. Edits, deletions, reactions, typing and events are nothing to us: the base class
+    lets them pass."""
+
+    def __init__(self, service: Service, surface: Chat, whereabouts: Whereabouts, late: Late, invokes: Invokes) -> None:
+        super().__init__()
+        self._service = service
+        self._surface = surface
+        self._whereabouts = whereabouts
+        self._late = late
+        self._invokes = invokes
+
+    async def on_message_activity(self, turn_context: TurnContext) -> None:
+        body = raw(turn_context)
+        value = at(body, "value")
+        action = read_action(value) if isinstance(value, dict) else None
+        if action is not None:
+            await self._invokes.submitted(body, action)
+            return
+        message = deliveries.incoming(body)
+        if message is None:
+            return
+        said = mentions.said(body)
+        if message.thread.room is not Room.DM and not said.names_bot:
+            # A group chat has no threads: what is said there to nobody is said to nobody.
+            if deliveries.kind_of(body) is Kind.CHANNEL and await self._service.follows(message.thread):
+                await self._service.on_message(message)
+            return
+        command = await self._command(body, said)
+        if command is None:
+            await self._service.on_message(message)
+            return
+        asked = Command(message.who, message.thread, f"message:{deliveries.delivery_id(body)}", command)
+        try:
+            text = await self._service.on_command(asked)
+        except Exception as error:  # noqa: BLE001 - the service is down; the person must hear of it
+            log.error("A command was not taken: %s", type(error).__name__)
+            text = NOT_TAKEN
+        self._late.go_on(self._whisper(asked, text))
+
+    async def _command(self, body: Body, said: Said) -> str | None:
+        if command_of(said.command({})) is None:
+            return None
+        accounts = tuple(one.account for one in said.others if not one.person)
+        people = await self._whereabouts.behind(deliveries.team_of(body), accounts) if accounts else {}
+        return command_of(said.command(people))
+
+    async def _whisper(self, asked: Command, text: str) -> None:
+        if not text:
+            return
+        try:
+            if asked.thread.room is Room.DM:
+                await self._surface.say(asked.thread, text)
+            else:
+                await self._surface.whisper(asked.thread, asked.who, text)
+        except SurfaceError as error:
+            log.warning("A private answer did not arrive: %s", error)
+
+    async def on_invoke_activity(self, turn_context: TurnContext) -> None:
+        answer(turn_context, await self._invokes.answered(raw(turn_context)))
