@@ -14,6 +14,7 @@ from typing import assert_never
 from bot.cards import Button, Card, Item, Quote, Tone
 from policy.approval import ApprovalStatus, Verb
 from policy.model import RoleName, Subject
+from policy.places import channel_of
 from tools.held import EffectState, HeldView, KillView
 
 APPROVE = Button(Verb.APPROVE, "Approve")
@@ -24,6 +25,8 @@ WITHDRAW = Button(Verb.WITHDRAW, WITHDRAW_LABEL)
 ASK_AGAIN_LABEL = "Ask again"
 STEERED = "(looks written to steer an AI agent)"
 """Ends an exposure in which somebody seems to give the agent orders."""
+CHATS = {"slack": "Slack", "teams": "Microsoft Teams", "demo": "the demo chat"}
+"""What chats are called."""
 MOST_SOURCES = 4
 """How many of the sources that an agent has read a card names."""
 
@@ -179,7 +182,7 @@ def waiting_summary(views: Sequence[HeldView], *, named: bool) -> str:
     for view in views:
         what = view.headline if named else view.title
         after = f" It runs only after: {'; '.join(view.waits_for)}." if view.waits_for and named else ""
-        asked = " and ".join(_place(place) for place in view.destinations)
+        asked = " and ".join(place(one) for one in view.destinations)
         lines.append(
             f"- **{what}**: waits for {approvers_wanted(view)}, asked {asked}, until {moment(view.expires_at)}.{after}"
         )
@@ -220,10 +223,24 @@ def unreachable(view: HeldView) -> str:
     )
 
 
-def could_not_post(view: HeldView) -> str:
+def partly(view: HeldView, missed: Sequence[str]) -> str:
+    """For the requester, once: some approvers have the card, others do not. `missed`: where not, as `place` says."""
     return (
-        f"I could not reach the approvers of **{view.headline}** for a whole day, so nobody was asked and nothing was "
-        "done. An admin has to check the channel; then ask me again."
+        f"Approvers of **{view.headline}** have been asked, but not everywhere: {_all_of(missed)} I could not post it "
+        "yet. I keep trying where there is somebody; it counts from wherever it is decided."
+    )
+
+
+def could_not_post(view: HeldView) -> str:
+    """Given up after a day. What the rows say counts; only who looks at a chat may not know it."""
+    if view.status is not ApprovalStatus.PENDING:
+        return (
+            f"For a whole day I could not bring every card of **{view.headline}** up to date. Whatever a card still "
+            f"shows, this is how it stands: {status(view)}"
+        )
+    return (
+        f"I could not reach all approvers of **{view.headline}** for a whole day. Nothing was done. Where no card "
+        "stands nobody was asked: an admin has to check the channel; then withdraw it and ask me again."
     )
 
 
@@ -314,8 +331,12 @@ def _sentence(text: str | None) -> str:
     return words if words.endswith((".", "!", "?")) else f"{words}."
 
 
-def _place(destination: str) -> str:
-    return "by direct message" if destination == "dm" else f"in {destination}"
+def place(destination: str, chat: str | None = None) -> str:
+    """Where a card goes: "in #finance-approvals (Slack)". `chat`: the one that is meant, if none is named."""
+    found = channel_of(destination)
+    where = chat if found is None else found.chat or chat
+    called = f" ({CHATS.get(where, where)})" if where is not None else ""
+    return ("by direct message" if found is None else f"in {found.name}") + called
 
 
 def _any_of(words: Sequence[str]) -> str:

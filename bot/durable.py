@@ -115,7 +115,9 @@ class Durable:
     def put(self, conn: Connection, notice: Notice) -> None:
         """`Outbox`: told exactly when the transaction commits."""
         ids = (notice.tenant, notice.held_id, notice.kind.value, str(notice.revision), notice.press_id or "")
-        self._enqueue(conn, Segment.TELL, f"{notice.tenant}:{notice.held_id}", ids)
+        # Posting may wait for a chat that hangs; what is decided meanwhile where the card stands is told beside it.
+        first = ":card" if notice.kind is NoticeKind.CARD else ""
+        self._enqueue(conn, Segment.TELL, f"{notice.tenant}:{notice.held_id}{first}", ids)
 
     def execute(self, conn: Connection, tenant: TenantId, held_id: str, revision: int) -> None:
         """`Resume`: run the effect once the transaction has committed."""

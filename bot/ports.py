@@ -139,7 +139,11 @@ class ChatSurface(Protocol):
         """Show that the bot is at it, and stream the answer where the chat can."""
 
     async def post(self, team: str, destination: str, card: Card) -> Posted:
-        """Post a card. `destination`: ``#channel``, or ``dm:<chat user id>``."""
+        """Post a card. `destination`: ``#channel``, or ``dm:<chat user id>``.
+
+        `gone` when there is no such place in that team: no channel of the name with the bot in it, an account that
+        takes nothing from the bot, a team without the bot. Where another chat has the place that is no fault.
+        """
 
     async def update(self, posted: Posted, card: Card) -> None:
         """Draw a posted card anew. `gone` when it no longer exists."""

@@ -238,7 +238,8 @@ class SlackSurface:
         if wanted not in places.channels or time.monotonic() - places.channels_read > _CHANNELS_FRESH_S:
             places.channels, places.channels_read = await _channels(calls), time.monotonic()
         if wanted not in places.channels:
-            raise SurfaceError(f"The bot is in no channel #{wanted}. Create it, or invite the bot there with /invite.")
+            mend = "Create it, or invite the bot there with /invite."
+            raise SurfaceError(f"The bot is in no channel #{wanted}. {mend}", gone=True)
         return places.channels[wanted]
 
     async def _calls(self, team: str) -> Calls:

@@ -31,6 +31,9 @@ class Workspace:
 class NotInstalled(SurfaceError):
     """The bot is not in that workspace, or may not be. Nothing was sent."""
 
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, gone=True)
+
 
 class Workspaces(Protocol):
     """Every method raises `SurfaceError` and nothing else."""
