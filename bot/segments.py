@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import assert_never
 
@@ -25,12 +24,13 @@ from bot.agent.results import event_for, sentence_for
 from bot.agent.spans import TurnRef
 from bot.agent.spotlight import Spotlight
 from bot.agent.transcript import RECEIVED, Key, Transcript, heard
-from bot.messages import Room, SurfaceName, Thread
+from bot.messages import Room, SurfaceName
 from bot.parts import Parts
-from bot.ports import Ask, ChatSurface, Stream, SurfaceError, UserSaid
+from bot.ports import Answer, Ask, Source, Stream, UserSaid
 from bot.store import TurnRow, TurnStatus
 from bot.tell import Teller
 from bot.turn_log import START
+from bot.voice import Scene, Voice
 from bot.work import Later, Segment
 from policy.approval import ApprovalStatus
 from policy.guardrails import check_answer, check_call, check_tool_output
@@ -47,23 +47,9 @@ log = logging.getLogger("countersign.turn")
 TIDY_EVERY = timedelta(hours=1)
 KEEP_SEEN = timedelta(days=7)
 """Longer than any chat repeats a delivery."""
+MOST_SOURCES = 10
+"""Of one answer: who reads it wants to check it, not to read a list."""
 GONE = "You are no longer in the directory, so nothing more was done."
-PRIVATELY = "I have answered privately, because the answer draws on company data."
-
-
-@dataclass(frozen=True, slots=True)
-class _Scene:
-    """Who a segment is for, and where."""
-
-    row: TurnRow
-    who: Principal
-    thread: Thread
-    surface: ChatSurface
-    segment: str
-
-    @property
-    def tenant(self) -> TenantId:
-        return self.who.tenant
 
 
 class TurnSegments:
@@ -72,7 +58,7 @@ class TurnSegments:
     def __init__(self, parts: Parts, teller: Teller) -> None:
         self._parts = parts
         self._teller = teller
-        self._apologised: set[tuple[str, str]] = set()
+        self._voice = Voice(parts)
         self._tidied = parts.clock()
 
     async def turn_start(self, tenant: TenantId, turn_id: str) -> None:
@@ -124,7 +110,7 @@ class TurnSegments:
             case Segment.TURN_START:
                 row = await self._parts.writer.read(lambda conn: store.turn(conn, tenant, subject_id))
                 if row is not None:
-                    await self._sorry(row)
+                    await self._voice.sorry(row)
                 event = Event(Kind.TURN_FAILED, tenant, self._parts.clock(), "given_up", detail={"turn_id": subject_id})
             case Segment.TURN_RESUME | Segment.EXECUTE | Segment.TELL:
                 event = Event(
@@ -159,17 +145,17 @@ class TurnSegments:
             # The account has been given to somebody else since: what is meant for the author is not for them.
             await self._close(row, segment, who, TurnStatus.FAILED, "unlinked", None)
             return
-        scene = _Scene(row, who, store.thread_of(row), surface, segment)
+        scene = Scene(row, who, store.thread_of(row), surface, segment)
         stop = await self._parts.stopped(who)
         if stop is not None:
             text = "\n".join([*(sentence_for(view) for view in settled), stop])
             await self._keep_for_later(scene, settled)
-            await self._say(scene, None, text, ())
+            await self._voice.say(scene, None, text)
             await self._close(row, segment, who, TurnStatus.FAILED, "stopped", None)
             return
         await self._converse(scene, settled)
 
-    async def _keep_for_later(self, scene: _Scene, settled: tuple[HeldView, ...]) -> None:
+    async def _keep_for_later(self, scene: Scene, settled: tuple[HeldView, ...]) -> None:
         """No model hears of it now. It stands in the transcript, so that the next one does not think it waits."""
         spot = Spotlight()
         events = heard([event_for(view, spot) for view in settled], spot)
@@ -177,25 +163,26 @@ class TurnSegments:
         transcript = Transcript(self._parts.writer, key)
         await transcript.append(scene.row.turn_id, scene.segment, "open", events, self._parts.clock())
 
-    async def _converse(self, scene: _Scene, settled: tuple[HeldView, ...]) -> None:
+    async def _converse(self, scene: Scene, settled: tuple[HeldView, ...]) -> None:
         asks = tuple(
             Ask(card_text.ASK_AGAIN_LABEL, "ask_again", view.held_id)
             for view in settled
             if view.status is ApprovalStatus.EXPIRED
         )
-        stream = None if asks else await self._begin(scene)
+        stream = None if asks else await self._voice.begin(scene)
         try:
             result = await self._ask_model(scene, stream, settled)
         except StoreUnavailable as error:
-            await self._apologise(scene, stream, error)
+            await self._voice.apologise(scene, stream, error)
             raise
-        await self._say(scene, stream, result.text, asks)
+        answer = Answer(self._sources(result)) if result.by_model else None
+        await self._voice.say(scene, stream, result.text, asks, answer)
         failed = result.ending is Ending.MODEL_DOWN
         waiting = bool(result.held)
         status = TurnStatus.FAILED if failed else TurnStatus.WAITING if waiting else TurnStatus.DONE
         await self._close(scene.row, scene.segment, scene.who, status, result.ending.value, result)
 
-    async def _ask_model(self, scene: _Scene, stream: Stream | None, settled: tuple[HeldView, ...]) -> SegmentResult:
+    async def _ask_model(self, scene: Scene, stream: Stream | None, settled: tuple[HeldView, ...]) -> SegmentResult:
         parts, policy, who = self._parts, self._parts.policy(scene.who.tenant), scene.who
         tools = [tool for name, tool in parts.catalog.items() if name in policy.roles.tools_of(who.roles)]
         offered = offers(tools)
@@ -221,7 +208,7 @@ class TurnSegments:
         return await run_segment(SegmentId(scene.row.turn_id, scene.segment), transcript, hands, settled=settled)
 
     async def _propose(
-        self, scene: _Scene, transcript: Transcript, tools: Sequence[Tool], wishes: Wishes
+        self, scene: Scene, transcript: Transcript, tools: Sequence[Tool], wishes: Wishes
     ) -> Sequence[Outcome]:
         """Take the calls of one answer to the door, each with a token of the person as they are now."""
         parts, row = self._parts, scene.row
@@ -255,6 +242,12 @@ class TurnSegments:
             await parts.writer.run(lambda conn: store.set_private(conn, scene.tenant, row.turn_id))
         return outcomes
 
+    def _sources(self, result: SegmentResult) -> tuple[Source, ...]:
+        """The records that were really read on the way to this answer, with their reader's own rights."""
+        names = {tool.wire_name: tool.name for tool in self._parts.catalog.values()}
+        known = [(one.record, names[one.tool]) for one in result.read if one.tool in names]
+        return tuple(Source(record.title, f"Read by {tool}.") for record, tool in known)[:MOST_SOURCES]
+
     def _read(self, tenant: TenantId, text: str) -> Guarded:
         """What a tool returned, before the model reads it: masked, and known if it tries to steer an agent."""
         verdict = check_tool_output(self._parts.policy(tenant).guardrails, text)
@@ -264,57 +257,7 @@ class TurnSegments:
         verdict = check_answer(self._parts.policy(tenant).guardrails, text)
         return Guarded(verdict.sentence if verdict.stops else verdict.text, verdict.rules)
 
-    # --- saying and noting --------------------------------------------------------------------------
-
-    async def _begin(self, scene: _Scene) -> Stream | None:
-        """Show that the bot is at it; a chat that cannot does not hold up the answer."""
-        try:
-            return await scene.surface.begin(scene.thread, store.account_of(scene.row))
-        except SurfaceError as error:
-            log.warning("%s: cannot stream: %s", scene.row.surface, error)
-            return None
-
-    async def _say(self, scene: _Scene, stream: Stream | None, text: str, asks: tuple[Ask, ...]) -> None:
-        """The answer, once, to those who may read it."""
-        alone = scene.thread.room is not Room.DM and await self._parts.writer.read(
-            lambda conn: store.is_private(conn, scene.row)
-        )
-        try:
-            if alone:
-                await scene.surface.whisper(scene.thread, store.account_of(scene.row), text)
-                text = PRIVATELY
-            if stream is not None:
-                await stream.done(text)
-            elif asks or not alone:
-                await scene.surface.say(scene.thread, text, asks)
-        except SurfaceError as error:
-            raise Later(str(error), pause_s=error.retry_after_s) from error
-
-    async def _apologise(self, scene: _Scene, stream: Stream | None, error: StoreUnavailable) -> None:
-        """The database is away: say so once; the segment goes on by itself when it is back."""
-        key = (scene.row.turn_id, scene.segment)
-        first, text = key not in self._apologised, f"{error} I go on with this by myself as soon as it is back."
-        self._apologised.add(key)
-        try:
-            if stream is not None:
-                await stream.done(text)
-            elif first:
-                await scene.surface.say(scene.thread, text)
-        except SurfaceError as fault:
-            log.warning("could not say that the database is away: %s", fault)
-
-    async def _sorry(self, row: TurnRow) -> None:
-        surface = self._parts.surfaces.get(SurfaceName(row.surface))
-        if surface is None or not self._parts.speaks_for(TenantId(row.tenant), surface.name, row.team):
-            return
-        try:
-            await surface.say(
-                store.thread_of(row),
-                "I could not finish this and have stopped trying. What waits for approval keeps waiting; "
-                "please write to me again.",
-            )
-        except SurfaceError as error:
-            log.error("could not say that a turn was given up: %s", error)
+    # --- noting -------------------------------------------------------------------------------------
 
     async def _close(
         self,
@@ -335,7 +278,7 @@ class TurnSegments:
                 parts.audit.append(conn, events)
 
         await parts.writer.run(unit)
-        self._apologised.discard((row.turn_id, segment))
+        self._voice.settled(row.turn_id, segment)
 
     def _claim_settled(self, conn: Connection, row: TurnRow, segment: str) -> tuple[HeldView, ...]:
         """Calls of this turn that have ended and that no other segment tells; the same ones when run again.

@@ -83,6 +83,19 @@ class OutputClass(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Record:
+    """A record that an action read, as its system of record names it: ``order`` and ``1042``, never anybody's words."""
+
+    kind: str
+    key: str
+
+    @property
+    def title(self) -> str:
+        """ "Order 1042"."""
+        return f"{self.kind.capitalize()} {self.key}"
+
+
+@dataclass(frozen=True, slots=True)
 class ToolResult:
     """What an action did.
 
@@ -98,6 +111,8 @@ class ToolResult:
     after: Json = None
     untrusted: bool = False
     output_class: OutputClass = OutputClass.INTERNAL
+    records: tuple[Record, ...] = ()
+    """What `content` was read from, so that an answer can say where it comes from. Only what was really found."""
 
 
 class Certainty(StrEnum):

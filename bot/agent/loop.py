@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 from bot.agent.guarded import Guard, Guarded, GuardedStream, unguarded
 from bot.agent.history import without_tools
+from bot.agent.readings import Reading, noted, readings
 from bot.agent.results import Told, event_for, not_run, record_of, sentence_for, tell
 from bot.agent.spans import Chat, Finished, ToolUse, TurnTrace
 from bot.agent.spotlight import Spotlight
@@ -142,6 +143,13 @@ class SegmentResult:
     exposures: tuple[str, ...]
     findings: tuple[str, ...]
     """What the output guard found; the text above has been mended."""
+    read: tuple[Reading, ...] = ()
+    """What its calls were answered from, each once, in the order it was read."""
+
+    @property
+    def by_model(self) -> bool:
+        """Whether `text` is a model's; else it is our own word on why there is none."""
+        return self.ending in (Ending.ANSWERED, Ending.CUT)
 
 
 def call_id(at: SegmentId, step: int, index: int) -> str:
@@ -198,6 +206,7 @@ class _Run:
         self.cost = Decimal(0)
         self.models: dict[str, None] = {}
         self.held: list[str] = []
+        self.read: dict[Reading, None] = {}
         self.started = hands.clock()
 
     async def run(self, opening: tuple[Heard, ...]) -> SegmentResult:
@@ -211,6 +220,7 @@ class _Run:
                 return await self._finish(Ending(ending), asked, n)
             did = await self.hands.step(f"tools.{n}", lambda n=n, a=asked: self._use(n, a))  # type: ignore[misc]
             self.held.extend(map(str, listed(did, "held")))
+            self.read.update(dict.fromkeys(readings(did)))
         asked = await self.hands.step("stop", lambda: self._stop(Ending.OUT_OF_STEPS, "stop"))
         return await self._finish(Ending.OUT_OF_STEPS, asked, self.hands.bounds.steps)
 
@@ -305,7 +315,8 @@ class _Run:
         if not calls:
             return {"held": []}  # erased meanwhile: there is nothing left to do
         told = await self._told(n, calls, answer.text if isinstance(answer, AssistantSaid) else "", asked)
-        note: dict[str, Json] = {"held": [t.held_id for t in told if t.held_id is not None]}
+        read = (Reading(call.name, one) for call, t in zip(calls, told, strict=True) for one in t.records)
+        note: dict[str, Json] = {"held": [t.held_id for t in told if t.held_id is not None], "read": noted(read)}
         entries = [
             Entry(ToolReturned(call.id, t.content, t.is_error), t.exposure, note)
             for call, t in zip(calls, told, strict=True)
@@ -380,4 +391,5 @@ class _Run:
             steps=steps,
             exposures=loaded.exposures,
             findings=tuple(map(str, listed(asked, "findings"))),
+            read=tuple(self.read),
         )

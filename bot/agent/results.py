@@ -17,6 +17,7 @@ from bot.ports import EventHappened
 from policy.approval import ApprovalStatus
 from policy.model import Json
 from tools.held import Blocked, EffectState, Executed, Failed, Held, HeldView, Outcome
+from tools.spec import Record
 
 MOST_CHARACTERS = 24_000
 """Of one result. A model can ask narrower; a transcript row must not crowd out the conversation."""
@@ -34,6 +35,8 @@ class Told:
     is_error: bool = False
     exposure: str | None = None
     held_id: str | None = None
+    records: tuple[Record, ...] = ()
+    """What it was read from."""
 
 
 def tell(outcome: Outcome, tool: str, spot: Spotlight, read: Guard = unguarded, *, record: str = "") -> Told:
@@ -46,10 +49,11 @@ def tell(outcome: Outcome, tool: str, spot: Spotlight, read: Guard = unguarded, 
             judged = read(_json({"sentence": result.sentence, "result": result.content}))
             steered = any(not rule.startswith("pii.") for rule in judged.findings)
             if not result.untrusted and not steered:
-                return Told(f"{_DONE}\n{plain(_cut(judged.text))}", "done")
+                return Told(f"{_DONE}\n{plain(_cut(judged.text))}", "done", records=result.records)
             source = f"{tool} {record}".strip()
             exposure = f"{source} (looks written to steer an AI agent)" if steered else source
-            return Told(f"{_DONE}\n{spot.mark(_cut(judged.text), tool)}", "done", exposure=exposure)
+            text = f"{_DONE}\n{spot.mark(_cut(judged.text), tool)}"
+            return Told(text, "done", exposure=exposure, records=result.records)
         case Held(view=view):
             return Told(_json(_held(view)), "held", held_id=view.held_id)
         case Blocked(reason=reason, sentence=sentence):

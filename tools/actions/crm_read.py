@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
@@ -12,7 +12,7 @@ from tools.actions import records
 from tools.actions.args import reads, refuse, text
 from tools.actions.ledger_read import entries
 from tools.business import Business
-from tools.spec import Args, CallContext, OutputClass, Resolved, ToolResult
+from tools.spec import Args, CallContext, OutputClass, Record, Resolved, ToolResult
 
 LIMIT = 20
 _KINDS = ("customer", "order", "orders", "payments", "search")
@@ -74,7 +74,12 @@ def _answer(conn: Connection, tenant: TenantId, kind: str, key: str) -> ToolResu
     match kind:
         case "customer":
             customer = _customer(conn, tenant, key)
-            return _result({"customer": customer.json()}, f"Looked up {customer.label}.", untrusted=bool(customer.note))
+            return _result(
+                {"customer": customer.json()},
+                f"Looked up {customer.label}.",
+                _customers(customer),
+                untrusted=bool(customer.note),
+            )
         case "order":
             return _order(conn, tenant, key)
         case "orders":
@@ -84,6 +89,7 @@ def _answer(conn: Connection, tenant: TenantId, kind: str, key: str) -> ToolResu
             return _result(
                 {"customer_id": customer.id, "name": customer.name, "orders": listed},
                 f"{customer.label} has {len(listed)} order{'' if len(listed) == 1 else 's'}.",
+                (*_customers(customer), *_orders(order.id for order in found)),
             )
         case "payments":
             return _payments(conn, tenant, key)
@@ -92,6 +98,7 @@ def _answer(conn: Connection, tenant: TenantId, kind: str, key: str) -> ToolResu
             return _result(
                 {"customers": [customer.json() for customer in found_customers]},
                 f"Found {len(found_customers)} customer{'' if len(found_customers) == 1 else 's'}.",
+                _customers(*found_customers),
                 untrusted=any(customer.note for customer in found_customers),
             )
 
@@ -104,19 +111,22 @@ def _order(conn: Connection, tenant: TenantId, key: str) -> ToolResult:
     customer = records.customer_by_id(conn, tenant, order.customer_id)
     body["customer"] = None if customer is None else customer.json()
     note = customer is not None and bool(customer.note)
-    return _result({"order": body}, f"Looked up order {order.id}, {order.status}.", untrusted=note)
+    # Its customer comes with it, but it is the order that was looked up.
+    return _result({"order": body}, f"Looked up order {order.id}, {order.status}.", _orders([order.id]), untrusted=note)
 
 
 def _payments(conn: Connection, tenant: TenantId, key: str) -> ToolResult:
     if records.is_customer_id(key) or "@" in key:
         customer = _customer(conn, tenant, key)
         rows = entries(conn, tenant, customer_id=customer.id, limit=LIMIT * 2)
-        return _result({"customer_id": customer.id, "entries": rows}, f"Read the payments of {customer.label}.")
+        read = _customers(customer)
+        return _result({"customer_id": customer.id, "entries": rows}, f"Read the payments of {customer.label}.", read)
     order_id = records.order_number(key)
     if records.order_by_id(conn, tenant, order_id) is None:
         raise refuse(f"There is no order {order_id}. Give an order number, a customer id or an e-mail address.")
     rows = entries(conn, tenant, order_id=order_id, limit=LIMIT * 2)
-    return _result({"order_id": order_id, "entries": rows}, f"Read the payments of order {order_id}.")
+    read = _orders([order_id])
+    return _result({"order_id": order_id, "entries": rows}, f"Read the payments of order {order_id}.", read)
 
 
 def _customer(conn: Connection, tenant: TenantId, key: str) -> records.Customer:
@@ -128,5 +138,15 @@ def _customer(conn: Connection, tenant: TenantId, key: str) -> records.Customer:
     return customer
 
 
-def _result(content: Mapping[str, Json], sentence: str, *, untrusted: bool = False) -> ToolResult:
-    return ToolResult(content=content, sentence=sentence, untrusted=untrusted, output_class=OutputClass.INTERNAL)
+def _customers(*found: records.Customer) -> tuple[Record, ...]:
+    return tuple(Record("customer", customer.id) for customer in found)
+
+
+def _orders(numbers: Iterable[str]) -> tuple[Record, ...]:
+    return tuple(Record("order", number) for number in numbers)
+
+
+def _result(
+    content: Mapping[str, Json], sentence: str, read: tuple[Record, ...], *, untrusted: bool = False
+) -> ToolResult:
+    return ToolResult(content, sentence, untrusted=untrusted, output_class=OutputClass.INTERNAL, records=read)

@@ -13,8 +13,8 @@ from audit.types import iso
 from policy.model import Json, TenantId
 from tools.actions.args import reads, refuse, text
 from tools.actions.query_sqlite import COLUMNS, Rows
-from tools.actions.sql_guard import SQL_LIMIT, guard
-from tools.spec import Args, CallContext, OutputClass, Resolved, ToolResult
+from tools.actions.sql_guard import SQL_LIMIT, guard, tables_in
+from tools.spec import Args, CallContext, OutputClass, Record, Resolved, ToolResult
 
 ROW_LIMIT = 200
 TIME_LIMIT_S = 3.0
@@ -80,6 +80,7 @@ class DbQuery:
             # Any text in it may be a customer's.
             untrusted=any(isinstance(value, str) for row in found.rows for value in row),
             output_class=OutputClass.INTERNAL,
+            records=tuple(Record("table", name) for name in tables_in(statement, self._flavour)),
         )
 
     @reads
@@ -87,7 +88,11 @@ class DbQuery:
         return None
 
     def _guard(self, statement: str) -> str:
-        return guard(statement, "postgres" if self.dialect == "postgresql" else "sqlite")
+        return guard(statement, self._flavour)
+
+    @property
+    def _flavour(self) -> str:
+        return "postgres" if self.dialect == "postgresql" else "sqlite"
 
 
 def _json(value: object) -> Json:

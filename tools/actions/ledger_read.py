@@ -17,7 +17,7 @@ from tools.actions.args import reads, refuse, text
 from tools.actions.records import order_number
 from tools.business import Business, payments, refunds
 from tools.money import from_minor
-from tools.spec import Args, CallContext, OutputClass, Resolved, ToolResult
+from tools.spec import Args, CallContext, OutputClass, Record, Resolved, ToolResult
 
 LIMIT = 100
 _KINDS = ("payment", "refund")
@@ -91,7 +91,14 @@ class LedgerRead:
         more = "" if complete else " (the newest; there are more)"
         # A refund's reason repeats what a customer said.
         untrusted = any(row["kind"] == "refund" for row in rows)
-        return ToolResult(content, f"Read {many}{more}.", untrusted=untrusted, output_class=OutputClass.INTERNAL)
+        orders = dict.fromkeys(str(row["order_id"]) for row in rows)
+        return ToolResult(
+            content,
+            f"Read {many}{more}.",
+            untrusted=untrusted,
+            output_class=OutputClass.INTERNAL,
+            records=tuple(Record("order", number) for number in orders),
+        )
 
     @reads
     async def look_up(self, ctx: CallContext, args: Args) -> ToolResult | None:

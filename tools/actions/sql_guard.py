@@ -79,6 +79,12 @@ def guard(sql: str, dialect: str) -> str:
     return statement.sql(dialect=dialect, comments=False)
 
 
+def tables_in(sql: str, dialect: str) -> tuple[str, ...]:
+    """The business tables that `sql`, which `guard` lets through, reads, by alphabet; not WITH's names."""
+    named = (node for node in _parse(sql, dialect).walk() if isinstance(node, exp.Table))
+    return tuple(sorted({node.name.lower() for node in named if node.name not in _names_before(node)}))
+
+
 def _parse(sql: str, dialect: str) -> exp.Expr:
     if len(sql) > SQL_LIMIT:
         raise refuse(f"The statement is too long: at most {SQL_LIMIT} characters.")
