@@ -149,7 +149,7 @@ def left(body: Body) -> bool:
         case "installationUpdate":
             return text_at(body, "action").lower() in ("remove", "remove-upgrade")
         case "conversationUpdate":
-            return _is_among(body, "membersRemoved") or _event(body) in ("teamDeleted", "teamHardDeleted")
+            return _is_among(body, "membersRemoved") or event_of(body) in ("teamDeleted", "teamHardDeleted")
         case _:
             return False
 
@@ -159,6 +159,6 @@ def _is_among(body: Body, list_name: str) -> bool:
     return bool(own) and any(text_at(one, "id") == own for one in list_at(body, list_name))
 
 
-def _event(body: Body) -> str:
-    """What a ``conversationUpdate`` of a team is about."""
-    return text_at(body, "channelData", "eventType")
+def event_of(body: Body) -> str:
+    """What a ``conversationUpdate`` of a team is about; empty for every other activity."""
+    return text_at(body, "channelData", "eventType") if text_at(body, "type") == "conversationUpdate" else ""

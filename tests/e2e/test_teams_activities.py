@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
@@ -25,6 +25,7 @@ from bot.teams.activities import TeamsActivities
 from bot.teams.deliveries import TEAMS
 from bot.teams.invokes import NOT_OURS, STILL_AT_IT
 from bot.teams.late import NOT_TAKEN
+from bot.teams.whereabouts import Whereabouts
 from policy.approval import Verb
 from tests.kit.scripted import RecordedChat
 from tests.kit.teams_bodies import (
@@ -121,7 +122,7 @@ def said(reply: Any) -> str:
 async def bench() -> AsyncIterator[Bench]:
     service, chat, notes = RecordingService(), Chat(name=TEAMS), Notes()
     service.reply = PressReply("Counted.", card("Approved by Arno"))
-    activities = TeamsActivities(service, chat, notes, answer_within_s=0.3)
+    activities = TeamsActivities(service, chat, cast("Whereabouts", notes), answer_within_s=0.3)
     yield Bench(service, chat, notes, activities)
     await activities.close()
 
