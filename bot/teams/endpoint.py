@@ -6,6 +6,7 @@ request without a good token is refused before its body is read.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
@@ -32,6 +33,10 @@ PATH: Final = "/api/messages"
 MAX_BODY: Final = 1_000_000
 """Teams cuts a message at about 100 kB; what a card's inputs hold comes to less."""
 MAX_ID: Final = 512
+
+ASK_S: Final = 8.0
+ASK_FOR_INVOKE_S: Final = 2.0
+"""How long Teams may take to say who a sender is: it gives up on a message after 15 s, on an invoke after 5."""
 
 _OF_NOBODY: Final = frozenset({"installationUpdate", "conversationUpdate"})
 """Told by Teams itself: whoever caused them says nothing by them."""
@@ -120,10 +125,13 @@ class Endpoint:
 
     async def _ask(self, who: ChatUser, body: Body) -> Standing:
         try:
-            return await self._standing(who, body)
+            async with asyncio.timeout(ASK_FOR_INVOKE_S if body["type"] == "invoke" else ASK_S):
+                return await self._standing(who, body)
+        except TimeoutError:
+            log.warning("Teams took too long to say who a sender is")
         except SurfaceError as error:
             log.warning("Teams could not be asked about a sender: %s", error)
-            return Standing.UNKNOWN
+        return Standing.UNKNOWN
 
 
 async def _body(request: Request) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -66,8 +67,8 @@ class ConnectorKeys:
         self._url = metadata_url
         self._clock = clock
         self._keys: Mapping[str, tuple[JsonObject, ...]] = {}
-        self._read_at: float | None = None
-        self._tried_at: float | None = None
+        self._read_at = -math.inf
+        self._tried_at = -math.inf
         self._asking: asyncio.Task[None] | None = None
 
     async def signing_key(self, kid: str, alg: str) -> SigningKey:
@@ -92,17 +93,17 @@ class ConnectorKeys:
         return SigningKey(key, _endorsements(made))
 
     def _younger(self, seconds: float) -> bool:
-        return self._read_at is not None and self._clock() - self._read_at < seconds
+        return self._clock() - self._read_at < seconds
 
     async def _renew(self, patience_s: float) -> None:
         """Reads the set, unless somebody does or did a moment ago, and waits for that as long as `patience_s`."""
         now = self._clock()
         if self._asking is None or self._asking.done():
-            if self._tried_at is not None and now - self._tried_at < COOLDOWN_S:
+            if now - self._tried_at < COOLDOWN_S:
                 return
             self._tried_at = now
             self._asking = asyncio.create_task(self._read())
-        left = patience_s - (now - (self._tried_at or now))
+        left = patience_s - (now - self._tried_at)
         if left > 0:
             # Whoever gives up waiting does not end the reading for the others.
             await asyncio.wait((self._asking,), timeout=left)

@@ -67,6 +67,7 @@ class Gate:
     stands: Standing | Exception = Standing.MEMBER
     now: datetime = NOW
     app: Starlette = field(default_factory=Starlette)
+    endpoint: Endpoint = field(init=False)
     asked: list[ChatUser] = field(default_factory=list)
     turned_away: list[tuple[ChatUser, Standing, str | None]] = field(default_factory=list)
     delivered: list[Told] = field(default_factory=list)
@@ -92,8 +93,8 @@ class Gate:
         published = f"{self.idp.base}{METADATA}"
         tokens = ConnectorTokens(APP_ID, http, ServiceUrls(), metadata_url=published, clock=lambda: self.now)
         tenants = {TENANT: TenantId("acme"), OTHER_TENANT: TenantId("bolt")}
-        made = Endpoint(tokens, tenants.get, self._standing, self._away, self._deliver)
-        self.app = Starlette(routes=made.routes())
+        self.endpoint = Endpoint(tokens, tenants.get, self._standing, self._away, self._deliver)
+        self.app = Starlette(routes=self.endpoint.routes())
 
     def publishes(self, *keys: Body) -> None:
         self.idp.says("/keys", {"keys": list(keys)})

@@ -146,6 +146,7 @@ AUTHORIZATIONS: dict[str, str | list[str]] = {
     "exp is true": _bearer(token(exp=True)),
     "exp is endless": _bearer(signed(header(), json.dumps(claims()).replace(str(SECONDS + 3600), "1e999"))),
     "not yet valid": _bearer(token(nbf=SECONDS + 301)),
+    "nbf is true": _bearer(token(nbf=True)),
     "nbf is text": _bearer(token(nbf="now")),
     "from the future": _bearer(token(iat=SECONDS + 301)),
     "wrong aud": _bearer(token(aud="00000000-0000-4000-8000-00000000ffff")),

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from bot.messages import ChatUser
 from bot.payload import Body as Told
 from bot.ports import Standing, SurfaceError
-from bot.teams import met
+from bot.teams import endpoint, met
 from bot.teams.deliveries import TEAMS, sender, thread_of
 from bot.teams.met import FRESH_S, meeting, standing_met
 from tests.kit.teams_bodies import ARNO_ID, RITA_ID, TENANT, channel, execute, group, invoke, personal
@@ -128,6 +128,23 @@ async def test_where_teams_does_not_say_the_service_refuses_in_words(gate: Gate,
     assert await gate.send(personal("hello")) == 200
     assert gate.met == [Standing.UNKNOWN], "not asked again, which would keep the sender waiting twice"
     assert gate.turned_away == []
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"), [(personal("hello"), "ASK_S"), (invoke(execute({"cs": 1})), "ASK_FOR_INVOKE_S")]
+)
+async def test_a_teams_that_hangs_keeps_a_sender_waiting_for_a_while_alone(
+    gate: Gate, body: dict[str, Any], seconds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(who: ChatUser, _body: Told) -> Standing:
+        gate.asked.append(who)
+        return await asyncio.Future()
+
+    monkeypatch.setattr(endpoint, seconds, 0.05)
+    monkeypatch.setattr(gate.endpoint, "_standing", hangs)
+    async with asyncio.timeout(5):
+        assert await gate.send(body) == 200
+    assert gate.met == [Standing.UNKNOWN]
 
 
 @pytest.mark.parametrize("kind", ["installationUpdate", "conversationUpdate"])
