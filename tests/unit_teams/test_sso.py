@@ -24,6 +24,7 @@ from bot.ports import Ask
 from bot.teams.replies import Reply
 from bot.teams.sso import CARD, CONNECTION, TeamsSignIn
 from policy.model import TenantId
+from tests.kit import entra_tokens
 from tests.kit.idp_keys import OTHER_RSA_KEY, Published, header, signed
 from tests.kit.link_house import ACME, HTTPS, TEAMS, LinkHouse, Providers, database_of, link_house
 
@@ -33,7 +34,6 @@ RESOURCE = f"api://botid-{APP_ID}"
 ISSUER = Issuer("entra", Preset.ENTRA, f"https://login.microsoftonline.com/{TID}/v2.0", "web-app", None, tid=TID)
 ENTRA = replace(ISSUER, subject_claim="oid")
 DANA, ANN = ChatUser(TEAMS, TID, "sub-dana"), ChatUser(TEAMS, TID, "sub-ann")
-DESKTOP = "1fec8e78-bce4-4aaf-ab1b-5451cc387264"
 
 
 @dataclass
@@ -69,25 +69,7 @@ def invoke(who: ChatUser, name: str, value: Any) -> dict[str, Any]:
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    """What Entra puts into an access token of version 2.0. `...` removes a claim."""
-    now = int(datetime.now(UTC).timestamp())
-    made = {
-        "aud": APP_ID,
-        "iss": ENTRA.issuer,
-        "iat": now - 1200,
-        "nbf": now - 1200,
-        "exp": now + 2700,
-        "azp": DESKTOP,
-        "azpacr": "0",
-        "name": "Dana Reyes",
-        "oid": "sub-dana",
-        "preferred_username": "dana@acme.example",
-        "scp": "access_as_user",
-        "sub": "pairwise-of-this-app",
-        "tid": TID,
-        "ver": "2.0",
-    } | changes
-    return {name: value for name, value in made.items() if value is not ...}
+    return entra_tokens.claims(ENTRA.issuer, APP_ID, "sub-dana", TID, **changes)
 
 
 def access_token(**changes: Any) -> str:
