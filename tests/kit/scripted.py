@@ -42,6 +42,7 @@ class Said:
     text: str
     asks: tuple[Ask, ...] = ()
     only_for: str | None = None
+    answer: Answer | None = None
 
 
 @dataclass
@@ -55,7 +56,7 @@ class RecordedStream:
 
     async def done(self, text: str, answer: Answer | None = None) -> None:
         self.chat.fault("done")
-        self.chat.said.append(Said(self.thread, text))
+        self.chat.said.append(Said(self.thread, text, answer=answer))
 
 
 @dataclass
@@ -82,14 +83,14 @@ class RecordedChat:
 
     async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None) -> Posted:
         self.fault("say")
-        self.said.append(Said(thread, text, asks))
+        self.said.append(Said(thread, text, asks, answer=answer))
         return Posted(self.name, thread.team, thread.channel, str(next(iter(self.numbers))))
 
     async def whisper(
         self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None
     ) -> None:
         self.fault("whisper")
-        self.said.append(Said(thread, text, asks, only_for=who.user))
+        self.said.append(Said(thread, text, asks, only_for=who.user, answer=answer))
 
     async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
         self.fault("direct")

@@ -16,7 +16,7 @@ from bot.commands import Plain
 from bot.core import utc_now
 from bot.identity import confirmations, flows
 from bot.identity.flows import Purpose, Step
-from bot.messages import AskAgain, Command, Incoming, LinkAnswer, Press, Room, Thread
+from bot.messages import AskAgain, Command, Feedback, Incoming, LinkAnswer, Press, Room, Thread
 from bot.ports import Service, Standing
 from policy.approval import ApprovalStatus, Verb
 from tests.kit.two_tenants import ACME, BOTH, GLOBEX, SLACK, TEAM, WORD, Two, chat, dm, other, subject
@@ -145,6 +145,51 @@ async def follows(at: Chats) -> None:
     assert not await at.two.turn.follows(replace(there, team=TEAM[GLOBEX]))
 
 
+async def card_for(at: Chats) -> None:
+    """Acme's request, asked for by everybody in globex: as if there were none."""
+    for sub in EVERYBODY:
+        for held_id in (at.acme.held_id, at.ended.held_id, NOBODY):
+            assert await at.two.turn.card_for(chat(GLOBEX, sub), held_id) is None
+        # The same people in acme's team are not those of globex.
+        assert await at.two.turn.card_for(replace(chat(GLOBEX, sub), team=TEAM[ACME]), at.globex.held_id) is None
+    for tenant, mine in ((ACME, at.acme), (GLOBEX, at.globex)):
+        shown = await at.two.turn.card_for(chat(tenant, "ann"), mine.held_id)
+        assert shown is not None
+        assert WORD[tenant] in str(shown)
+        assert WORD[other(tenant)] not in str(shown)
+
+
+async def on_feedback(at: Chats) -> None:
+    """A thumb by globex on what was said in acme's thread: a row at home, nothing over there."""
+    await at.two.quiet()
+    before = await at.two.state(ACME)
+    there = Feedback(chat(GLOBEX, "dana"), dm(ACME, "dana"), "f1", "1", good=False, reason=WORD[GLOBEX])
+    await at.two.turn.on_feedback(there)
+    assert await at.two.state(ACME) == before
+    assert not [row for row in await at.two.log(GLOBEX, kinds="answer.%") if WORD[GLOBEX] in str(row)]
+    # One delivery id in both: each is a thumb of its own.
+    for tenant in BOTH:
+        for _ in range(2):
+            mine = Feedback(chat(tenant, "dana"), dm(tenant, "dana"), "f2", "1", good=True, reason=WORD[tenant])
+            await at.two.turn.on_feedback(mine)
+        assert [row[1] for row in await at.two.log(tenant, kinds="answer.%")] == ["good"]
+        kept = "SELECT content FROM transcript WHERE tenant = :t AND step = 'remark'"
+        (remark,) = await at.two.rows(kept, t=tenant)
+        assert WORD[tenant] in str(remark)
+
+
+async def on_turned_away(at: Chats) -> None:
+    """What globex' gate refuses stands in globex' chain; a team that is nobody's, in nobody's."""
+    await at.two.quiet()
+    before = await at.two.state(ACME)
+    guest = replace(chat(GLOBEX, "guest"), user="U-guest")
+    await at.two.turn.on_turned_away(guest, Standing.GUEST, dm(ACME, "dana").session_id)
+    await at.two.turn.on_turned_away(replace(guest, team="T0NOBODY"), Standing.STRANGER, None)
+    assert await at.two.state(ACME) == before
+    refused = await at.two.log(GLOBEX, kinds="identity.refused")
+    assert [row[1] for row in refused if str(guest) in str(row)] == ["guest"]
+
+
 async def on_account_changed(at: Chats) -> None:
     """The account of the same name, deleted in globex."""
     await at.two.quiet()
@@ -170,6 +215,9 @@ MATRIX: dict[str, Probe] = {
     "follows": follows,
     "on_message": on_message,
     "on_command": on_command,
+    "card_for": card_for,
+    "on_feedback": on_feedback,
+    "on_turned_away": on_turned_away,
     "on_account_changed": on_account_changed,
 }
 
