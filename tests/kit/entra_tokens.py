@@ -11,7 +11,7 @@ DESKTOP = "1fec8e78-bce4-4aaf-ab1b-5451cc387264"
 """Teams on desktop and mobile."""
 
 
-def claims(issuer: str, app_id: str, oid: str, tid: str, **changes: Any) -> dict[str, Any]:
+def claims(issuer: str, app_id: str, oid: str, tid: str, /, **changes: Any) -> dict[str, Any]:
     """What stands in one of version 2.0, twenty minutes old. `...` removes a claim."""
     now = int(datetime.now(UTC).timestamp())
     made = {
@@ -33,5 +33,5 @@ def claims(issuer: str, app_id: str, oid: str, tid: str, **changes: Any) -> dict
     return {name: value for name, value in made.items() if value is not ...}
 
 
-def access_token(issuer: str, app_id: str, oid: str, tid: str, **changes: Any) -> str:
+def access_token(issuer: str, app_id: str, oid: str, tid: str, /, **changes: Any) -> str:
     return signed(header(), claims(issuer, app_id, oid, tid, **changes))
