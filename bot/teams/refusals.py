@@ -44,10 +44,21 @@ _CODE = re.compile(r"[A-Za-z][A-Za-z0-9]{0,63}", re.ASCII)
 class Refused(SurfaceError):
     """Teams said no. `code`: its own word for why, empty where it gave none; `left`: the bot cannot speak there."""
 
-    def __init__(self, sentence: str, status: int, code: str, *, retry_after_s: float | None, gone: bool) -> None:
+    def __init__(
+        self,
+        sentence: str,
+        status: int,
+        code: str,
+        *,
+        retry_after_s: float | None = None,
+        gone: bool = False,
+        cancelled: bool = False,
+    ) -> None:
+        """`cancelled`: whoever reads along stopped the stream."""
         super().__init__(sentence, retry_after_s=retry_after_s, gone=gone)
         self.status = status
         self.code = code
+        self.cancelled = cancelled
 
     @property
     def left(self) -> bool:
@@ -77,6 +88,7 @@ def refused(answered: Answered, *, of_message: bool = False) -> Refused:
         code,
         retry_after_s=answered.retry_after_s if answered.status in AGAIN else None,
         gone=code == NO_ACTIVITY or code in LEFT,
+        cancelled=code == STREAM_REFUSED and "cancel" in text_at(answered.body, "error", "message").lower(),
     )
 
 
