@@ -78,7 +78,7 @@ class TeamsSurface:
     async def standing(self, who: ChatUser) -> Standing:
         return await self._roster.standing(who)
 
-    async def standing_of(self, who: ChatUser, body: Body) -> Standing:
+    async def standing_at(self, who: ChatUser, body: Body) -> Standing:
         """Of the sender of a verified delivery, asked of the conversation it came from (`bot.teams.endpoint`)."""
         return await self._roster.standing_at(who, body)
 
