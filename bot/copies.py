@@ -322,13 +322,9 @@ def drawn(card: Card) -> str:
 
 async def all_of(works: Iterable[Coroutine[None, None, T]]) -> list[T]:
     """What each came to. All of them are over before the first error is raised."""
-    found: list[T] = []
-    results = await asyncio.gather(*works, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
-        found.append(result)
-    return found
+    tasks = [asyncio.create_task(work) for work in works]
+    await asyncio.gather(*tasks, return_exceptions=True)
+    return [task.result() for task in tasks]
 
 
 def _chat(copy: Copy) -> Team:

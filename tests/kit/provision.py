@@ -80,6 +80,7 @@ class Idp:
     tenant: TenantId
     ids: dict[str, str] = field(default_factory=dict)
     """SCIM ids by externalId, and by ``group:`` and a group's name."""
+    issuer: str = ISSUER
 
     def hire(self, people: Sequence[Hire]) -> None:
         for one in people:
@@ -110,7 +111,7 @@ class Idp:
         def unit(conn: Connection) -> None:
             now = utc_now()
             made = [
-                links.bind(conn, self.tenant, account, Subject(ISSUER, sub), How.SHELL, now, "import")
+                links.bind(conn, self.tenant, account, Subject(self.issuer, sub), How.SHELL, now, "import")
                 for account in accounts
             ]
             self.core.audit.append(conn, [event for events in made for event in events])
@@ -176,7 +177,7 @@ class Idp:
             note(conn, Bearer(self.tenant, "import", stale=False), utc_now())
             rows = SqlStorage(conn, self.tenant, utc_now)
             answer = Handler(Service(provider()), rows).handle(request)
-            subjects = {Subject(ISSUER, sub) for change in rows.changes for sub in change.subjects}
+            subjects = {Subject(self.issuer, sub) for change in rows.changes for sub in change.subjects}
             self.core.audit.append(conn, self.core.leavers.changed(conn, self.tenant, subjects, "scim"))
             return answer.body or {}
 
