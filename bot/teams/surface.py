@@ -31,6 +31,7 @@ from bot.teams.places import Place
 from bot.teams.refusals import NO_CONVERSATION, NOT_THERE, Refused
 from bot.teams.roster import ChannelFacts, Roster
 from bot.teams.saying import Sayer
+from bot.teams.sso import TeamsSignIn
 from bot.teams.stream import EVERY_S, TeamsStream
 from bot.teams.tables import Kind
 from policy.model import Json, Subject
@@ -63,6 +64,8 @@ class TeamsSurface:
         self._sayer = Sayer(connector, self._finder)
         self._roster = Roster(connector, self._finder)
         self._every_s = stream_every_s
+        self.sign_in: TeamsSignIn | None = None
+        """Single sign-on, where it is set up; given once there are pages to fall back on."""
         self._drawing: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()
 
     @property
@@ -96,7 +99,7 @@ class TeamsSurface:
         """Outside their own conversation: there, or not at all. It is never said in the open."""
         if who.team != thread.team:
             raise SurfaceError("This person is of another Microsoft 365 organisation. Nothing was posted.")
-        drawn = [said.activity() for said in draw_answer(text, asks, answer)]
+        drawn = self._for_one(who, text, asks, answer)
         if thread.room is Room.DM:
             place = await self._finder.at(thread.team, thread.channel)
             if place.person == who.user:
@@ -105,7 +108,7 @@ class TeamsSurface:
         await self._privately(who, drawn)
 
     async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
-        return await self._privately(who, [said.activity() for said in draw_answer(text, asks)])
+        return await self._privately(who, self._for_one(who, text, asks))
 
     async def begin(self, thread: Thread, who: ChatUser) -> TeamsStream:
         place = await self._finder.at(thread.team, thread.channel)
@@ -116,6 +119,16 @@ class TeamsSurface:
     async def show_home(self, who: ChatUser, home: Home) -> None:
         """Teams has no page of the bot's own without a tab: a message in the person's own conversation."""
         await self._privately(who, [draw_home(home).activity()])
+
+    def _for_one(
+        self, who: ChatUser, text: str, asks: tuple[Ask, ...], answer: Answer | None = None
+    ) -> list[dict[str, Json]]:
+        """What `who` alone reads. An invitation asks Teams for their token before it shows its button."""
+        card = None if self.sign_in is None else self.sign_in.attachment(who, asks)
+        drawn = [said.activity() for said in draw_answer(text, asks if card is None else (), answer)]
+        if card is not None:
+            drawn[-1]["attachments"] = [card]
+        return drawn
 
     async def _said(self, place: Place, drawn: Sequence[dict[str, Json]], root: str = "") -> str:
         message_id = ""
