@@ -5,21 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from starlette.routing import BaseRoute
 
 from bot.core import Core, utc_now
+from bot.identity.idp_http import IdpHttp
+from bot.identity.jwks import Keys
+from bot.identity.linking import Linking
 from bot.identity.sealing import Sealer
 from bot.identity.wrapping import wrapping_of
 from bot.ports import ChatSurface, Service, SurfaceError
-from bot.settings import Settings, Slack
+from bot.settings import Settings, Slack, Teams
 from bot.web.guard import slip
+from policy.model import TenantId
 
 if TYPE_CHECKING:
     from bot.slack.events import SlackEvents
     from bot.slack.installs import Installs
     from bot.slack.surface import SlackSurface
+    from bot.teams.activities import TeamsActivities
+    from bot.teams.service_urls import ServiceUrls
+    from bot.teams.sso import TeamsSignIn
+    from bot.teams.surface import TeamsSurface
 
 log = logging.getLogger("countersign.service")
 
@@ -31,14 +40,26 @@ class NothingToServe(Exception):
     """No chat is configured. `str(e)` says what to set."""
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a chat needs to link accounts by its own sign-in."""
+
+    linking: Linking
+    keys: Keys
+    base_url: str
+
+
 class Chat(Protocol):
     """One chat of this deployment."""
 
     @property
     def surface(self) -> ChatSurface: ...
 
-    async def open(self, service: Service) -> list[BaseRoute]:
-        """Listen for `service` from now on; the routes under which the chat delivers."""
+    async def open(self, service: Service, proof: Proof | None) -> list[BaseRoute]:
+        """Listen for `service` from now on; the routes under which the chat delivers.
+
+        `proof`: None where nobody can link an account.
+        """
 
     async def close(self) -> None:
         """Listen no more; what was taken is finished."""
@@ -55,6 +76,8 @@ def chats_of(core: Core) -> tuple[Chat, ...]:
     found: list[Chat] = []
     if settings.slack is not None:
         found.append(SlackChat(core, settings.slack, alone=settings.teams is None))
+    if settings.teams is not None:
+        found.append(TeamsChat(core, settings.teams))
     return tuple(found)
 
 
@@ -78,7 +101,8 @@ class SlackChat:
         self._trying: asyncio.Task[None] | None = None
         self.surface, self._installs = slack_of(core, slack)
 
-    async def open(self, service: Service) -> list[BaseRoute]:
+    async def open(self, service: Service, proof: Proof | None) -> list[BaseRoute]:
+        del proof  # its people sign in with Slack on the link page
         from bot.slack.events import SlackEvents
         from bot.slack.install import install_routes
 
@@ -117,6 +141,69 @@ class SlackChat:
                 await events.connect()
                 log.info("slack: connected")
                 return
+
+
+class TeamsChat:
+    """Implements `Chat`: Teams over HTTP, in every Entra tenant that tenants.yaml names."""
+
+    def __init__(self, core: Core, teams: Teams) -> None:
+        from bot.teams.service_urls import ServiceUrls
+
+        self._core = core
+        self._teams = teams
+        self._http = IdpHttp()
+        self._urls = ServiceUrls(teams.service_urls)
+        self._activities: TeamsActivities | None = None
+        self.surface = teams_of(core, teams, self._http, self._urls)
+
+    async def open(self, service: Service, proof: Proof | None) -> list[BaseRoute]:
+        from bot.teams.activities import TeamsActivities
+        from bot.teams.deliveries import TEAMS
+        from bot.teams.endpoint import Endpoint
+        from bot.teams.verify import ConnectorTokens
+        from bot.teams.whereabouts import Whereabouts
+
+        core, app_id = self._core, self._teams.app_id
+        sign_in = None if proof is None else self._sign_in(proof)
+
+        def tenant_of(team: str) -> TenantId | None:
+            return core.directory.tenant_of(TEAMS, team)
+
+        whereabouts = Whereabouts(core.writer, core.audit, tenant_of, utc_now)
+        self._activities = TeamsActivities(service, self.surface, whereabouts, sign_in=sign_in)
+        tokens = ConnectorTokens(app_id, self._http, self._urls, metadata_url=self._teams.openid_metadata_url)
+        endpoint = Endpoint(
+            tokens, tenant_of, self.surface.standing_at, service.on_turned_away, self._activities.deliver
+        )
+        return [*endpoint.routes()]
+
+    async def close(self) -> None:
+        if self._activities is not None:
+            await self._activities.close()
+        await self.surface.close()
+        await self._http.close()
+
+    def _sign_in(self, proof: Proof) -> TeamsSignIn | None:
+        """Single sign-on, where the app is registered for it."""
+        from bot.identity.chat_signin import ChatSignIn
+        from bot.teams.sso import TeamsSignIn
+
+        resource = self._teams.sso_resource
+        if resource is None:
+            return None
+        chat = ChatSignIn(proof.linking, proof.keys, frozenset({self._teams.app_id, resource}))
+        return TeamsSignIn(chat, resource, proof.base_url)
+
+
+def teams_of(core: Core, teams: Teams, http: IdpHttp, urls: ServiceUrls) -> TeamsSurface:
+    """Teams as a chat. `http` is closed by whoever made it."""
+    from bot.teams.connector import Connector
+    from bot.teams.surface import TeamsSurface
+    from bot.teams.token import AppToken
+    from bot.teams.wire import Wire
+
+    connector = Connector(Wire(AppToken(http, teams), urls.allow))
+    return TeamsSurface(connector, core.writer, core.book, utc_now, app_id=teams.app_id, audit=core.audit)
 
 
 def slack_of(core: Core, slack: Slack) -> tuple[SlackSurface, Installs | None]:

@@ -19,7 +19,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from audit.faults import StoreUnavailable
-from bot.chats import chats_of
+from bot.chats import Proof, chats_of
 from bot.core import Core, Running, running
 from bot.identity.issuers import slack_issuer
 from bot.messages import SurfaceName
@@ -47,10 +47,11 @@ async def serve(core: Core) -> None:
         _running(core, surfaces, _pages(core, idp, surfaces)) as (service, pages),
         contextlib.AsyncExitStack() as open_chats,
     ):
+        proof = None if pages is None else Proof(pages.linking, idp.keys, pages.commands.base_url)
         routes: list[BaseRoute] = []
         for chat in chats:
             open_chats.push_async_callback(chat.close)
-            routes += await chat.open(service.turn)
+            routes += await chat.open(service.turn, proof)
         mounted = [] if pages is None else [*pages.routes, *office_of(service, pages), static_mount()]
         web = Starlette(
             routes=[*routes, *machine_routes(core, core.settings.base_url), *mounted, *_probes(service, surfaces)]

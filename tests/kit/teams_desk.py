@@ -6,6 +6,7 @@ Knows Adaptive Cards only as far as a reader sees them; every wait has a deadlin
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ WAIT_S = 40.0
 """Generous: CI has two cores and other tests on them."""
 
 _NAMES = {member.id: member.name for member in PEOPLE}
+_ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _UNSEEN = frozenset({"$schema", "fallback", "refresh", "speak", "msteams", "data", "summary", "authentication"})
 
 
@@ -31,7 +33,7 @@ def read(node: Any) -> str:
     match node.get("type"):
         case "message" | "typing":
             # A card's message may have a text beside it, in the list of chats.
-            return "\n".join(part for part in (str(node.get("text") or ""), read(node.get("attachments"))) if part)
+            return "\n".join(part for part in (_shown(node), read(node.get("attachments"))) if part)
         case "RichTextBlock":
             return "".join(one if isinstance(one, str) else str(one.get("text", "")) for one in node["inlines"])
         case "FactSet":
@@ -43,6 +45,12 @@ def read(node: Any) -> str:
         case str(kind) if kind.startswith("Input."):
             return "\n".join(str(node[name]) for name in ("label", "placeholder") if node.get(name))
     return "\n".join(text for name, part in node.items() if name not in _UNSEEN and (text := read(part)))
+
+
+def _shown(activity: Body) -> str:
+    """A text as it reads; emphasis stays as it was written."""
+    text = str(activity.get("text") or "")
+    return text if activity.get("textFormat") == "plain" else _ESCAPED.sub(r"\1", text)
 
 
 def pieces(node: Any, prefix: str) -> Iterator[Body]:

@@ -92,6 +92,7 @@ class Wire:
     """Account id -> what the connector says otherwise than the playground's: a guest's role."""
     ids: dict[str, str] = field(default_factory=dict)
     """Directory object -> account id, which the connector takes in its place."""
+    guests_listed: bool = False
     down: bool = False
     speaker: Body | None = None
     """Whose word the next message is: the playground says of all that it is its one user's."""
@@ -229,10 +230,13 @@ class Wire:
         return web.Response(status=200)
 
     def _lay_over(self, told: Any) -> None:
-        members = told.get("members", [told]) if isinstance(told, dict) else told
-        for member in members if isinstance(members, list) else ():
+        listed = told.get("members") if isinstance(told, dict) else told
+        for member in listed if isinstance(listed, list) else [told]:
             if isinstance(member, dict):
                 member.update(self.overlay.get(str(member.get("id")), {}))
+        if isinstance(listed, list) and not self.guests_listed:
+            # Everybody is in every chat of the playground: with a guest among them nothing is said in the open.
+            listed[:] = [one for one in listed if not isinstance(one, dict) or one.get("userRole") != "guest"]
 
     def _remember(self, method: str, parts: list[str], body: Body, status: int, told: Any) -> None:
         if status >= 300:
