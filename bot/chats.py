@@ -165,6 +165,7 @@ class TeamsChat:
 
         core, app_id = self._core, self._teams.app_id
         sign_in = None if proof is None else self._sign_in(proof)
+        self.surface.sign_in = sign_in
 
         def tenant_of(team: str) -> TenantId | None:
             return core.directory.tenant_of(TEAMS, team)
