@@ -26,7 +26,7 @@ from bot.teams.connector import Connector
 from bot.teams.deliveries import TEAMS
 from bot.teams.elements import Sheet
 from bot.teams.finding import Finder
-from bot.teams.home_card import draw_home
+from bot.teams.home_card import draw_home, draw_welcome
 from bot.teams.places import Place
 from bot.teams.refusals import NO_CONVERSATION, NOT_THERE, Refused
 from bot.teams.roster import ChannelFacts, Roster
@@ -129,6 +129,11 @@ class TeamsSurface:
         if card is not None:
             drawn[-1]["attachments"] = [card]
         return drawn
+
+    async def welcome(self, thread: Thread) -> None:
+        """What the bot is for, said where it has just come to."""
+        place = await self._finder.at(thread.team, thread.channel)
+        await self._said(place, [draw_welcome(personal=place.kind is Kind.PERSONAL).activity()], _root(thread))
 
     async def _said(self, place: Place, drawn: Sequence[dict[str, Json]], root: str = "") -> str:
         message_id = ""
