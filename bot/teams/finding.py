@@ -91,7 +91,8 @@ class Finder:
         if near is None:
             raise SurfaceError(
                 "Nobody has met the bot in this Microsoft 365 organisation yet, so it cannot write to anybody there. "
-                "Install the app in a team or a chat first."
+                "Install the app in a team or a chat first.",
+                gone=True,
             )
         met = (await self.known(team, [person])).get(person)
         begun = await self._connector.begin(where(near), near.bot, met.account if met else person)
@@ -161,14 +162,16 @@ class Finder:
     async def _named(self, team: str, name: str) -> Place:
         """Lists are read anew when a name is not known, and now and then because channels are renamed."""
         for stale_s in (FRESH_S, 0.0):
-            await self._list(team, stale_s)
+            whole = await self._list(team, stale_s)
             found = await self._called(team, name)
             if found:
                 break
         if not found:
             raise SurfaceError(
                 f"The bot is in no channel or group chat #{name} of Teams. Add the app to its team, and write there "
-                "once what the bot is to know."
+                "once what the bot is to know.",
+                # Where a list could not be read it may be there all the same: tried again.
+                gone=whole,
             )
         if len(found) > 1:
             several = ", ".join(sorted([await self._full_name(one) for one in found]))
@@ -190,11 +193,13 @@ class Finder:
             [one for one in places.named(shared, channel) if (await self._team_name(one)).strip().casefold() == wanted]
         )
 
-    async def _list(self, team: str, stale_s: float) -> None:
-        """Reads the channels of every Teams team the bot is in, where the list is older than `stale_s`."""
+    async def _list(self, team: str, stale_s: float) -> bool:
+        """Reads the channels of every Teams team the bot is in, where the list is older than `stale_s`. False: not all
+        could be read."""
         tenant = self.tenant(team)
         shared = await self._writer.read(lambda conn: places.shared(conn, tenant, team))
         near = {one.teams_team: one for one in reversed(shared) if one.teams_team is not None}
+        whole = True
         for teams_team, one in near.items():
             key = (team, teams_team)
             if time.monotonic() - self._listed.get(key, float("-inf")) < stale_s:
@@ -203,11 +208,13 @@ class Finder:
                 listed = await self._connector.channels(where(one), teams_team)
             except SurfaceError as error:
                 log.info("The channels of a team in Teams could not be listed: %s", error)
+                whole = False
                 continue
             noted = partial(places.rename, tenant=tenant, near=one, listed=listed, at=self._clock())
             await self._writer.run(noted)
             self._listed[key] = time.monotonic()
             self._names.pop(key, None)
+        return whole
 
     async def _team_name(self, place: Place) -> str:
         if place.teams_team is None:

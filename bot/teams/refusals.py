@@ -21,6 +21,8 @@ NO_CONVERSATION: Final = "ConversationNotFound"
 NO_ACTIVITY: Final = "ActivityNotFoundInConversation"
 LEFT: Final = frozenset({BLOCKED, NOT_THERE, NO_CONVERSATION})
 """The bot is not in the conversation, or not wanted there."""
+NOT_INSTALLED: Final = "ForbiddenOperationException"
+"""Nobody there has the app: nothing can be begun with them."""
 STREAM_REFUSED: Final = "ContentStreamNotAllowed"
 AGAIN: Final = frozenset({429, 412, 502, 504})
 """What Microsoft asks to try again."""
@@ -33,7 +35,7 @@ _SENTENCES: Final = {
     NO_MEMBER: "Nobody of that id is in the conversation.",
     "BotDisabledByAdmin": "An administrator of Teams has blocked the app. Ask them to allow it.",
     "BotNotRegistered": "Teams knows no bot of this id. Look at TEAMS_APP_ID and at the Teams channel in Azure.",
-    "ForbiddenOperationException": "The app is not installed there. Add it, or have it installed for its people.",
+    NOT_INSTALLED: "The app is not installed there. Add it, or have it installed for its people.",
     "InvalidBotApiHost": "This organisation is in another cloud of Microsoft's than the address that was kept.",
     "NotEnoughPermissions": "The bot lacks a permission for this in Teams.",
     "MessageSizeTooBig": "The message is larger than Teams takes.",
@@ -87,7 +89,7 @@ def refused(answered: Answered, *, of_message: bool = False) -> Refused:
         answered.status,
         code,
         retry_after_s=answered.retry_after_s if answered.status in AGAIN else None,
-        gone=code == NO_ACTIVITY or code in LEFT,
+        gone=code in (NO_ACTIVITY, NOT_INSTALLED) or code in LEFT,
         cancelled=code == STREAM_REFUSED and "cancel" in text_at(answered.body, "error", "message").lower(),
     )
 
