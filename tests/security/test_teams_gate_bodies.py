@@ -122,15 +122,15 @@ WRONG: tuple[Any, ...] = (
 )
 
 
-def _places(box: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
+def places_in(box: Any, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
     if path:
         yield path
     inner = box.items() if isinstance(box, dict) else enumerate(box) if isinstance(box, list) else ()
     for key, value in inner:
-        yield from _places(value, (*path, key))
+        yield from places_in(value, (*path, key))
 
 
-def _with(body: dict[str, Any], path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
+def with_value(body: dict[str, Any], path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
     made = copy.deepcopy(body)
     box: Any = made
     for key in path[:-1]:
@@ -150,9 +150,9 @@ WHOLE = {
 @pytest.mark.parametrize("name", WHOLE)
 async def test_no_wrong_type_anywhere_is_a_fault_of_ours(gate: Gate, name: str) -> None:
     statuses: set[int] = set()
-    for path in _places(WHOLE[name]):
+    for path in places_in(WHOLE[name]):
         for value in WRONG:
-            body = _with(WHOLE[name], path, value)
+            body = with_value(WHOLE[name], path, value)
             # What the token was made for is what stands there, so that it is not that check alone that refuses.
             named = body.get("serviceUrl")
             status = await gate.send(body, serviceurl=named if isinstance(named, str) else SERVICE_URL)
@@ -165,7 +165,7 @@ async def test_no_wrong_type_anywhere_is_a_fault_of_ours(gate: Gate, name: str) 
 async def test_an_id_that_two_readers_would_read_as_two_is_refused(gate: Gate, path: tuple[str, ...]) -> None:
     body = invoke(execute({}))
     for bad in ("a\x00b", "a\nb", "x" * (MAX_ID + 1), 7, ["a"]):
-        assert await gate.send(_with(body, path, bad)) == 400
+        assert await gate.send(with_value(body, path, bad)) == 400
     assert gate.untouched
 
 
