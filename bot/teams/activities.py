@@ -6,13 +6,15 @@ that what a crash lost can be delivered again. Deliveries that come twice are th
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from dataclasses import replace
 from typing import Protocol
 
 from botbuilder.core import ActivityHandler, TurnContext
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from bot.messages import Command, Room, Thread
+from bot.messages import Command, Incoming, Room, Thread
 from bot.payload import Body, at, text_at
 from bot.ports import ChatSurface, Service, SurfaceError
 from bot.teams import deliveries, mentions
@@ -34,6 +36,9 @@ INVOKE = "invoke"
 class Chat(ChatSurface, Protocol):
     """What is needed of the surface beyond what every chat can do."""
 
+    async def room(self, thread: Thread) -> Room:
+        """Who can read along in `thread` now; with outsiders in doubt, they are taken to be there."""
+
     async def welcome(self, thread: Thread) -> None:
         """Say in a conversation to which the bot has just come what it is for. Raises `SurfaceError`."""
 
@@ -49,14 +54,16 @@ class TeamsActivities:
         *,
         sign_in: TeamsSignIn | None = None,
         answer_within_s: float = 2.0,
+        room_within_s: float = 4.0,
     ) -> None:
+        """`answer_within_s`: what an invoke may take. `room_within_s`: how long it is waited for who reads along."""
         self._service = service
         self._surface = surface
         self._whereabouts = whereabouts
         self._late = Late()
         self._pipeline = Pipeline()
         invokes = Invokes(service, surface, self._late, sign_in, answer_within_s)
-        self._handler = _Handler(service, surface, whereabouts, self._late, invokes)
+        self._handler = _Handler(service, surface, whereabouts, self._late, invokes, room_within_s)
 
     async def deliver(self, body: Body) -> Response:
         """The answer to one verified activity. 503: it was not taken, and may be delivered again."""
@@ -92,13 +99,22 @@ class _Handler(ActivityHandler):  # type: ignore[misc]
     """One method a kind of activity. Edits, deletions, reactions, typing and events are nothing to us: the base class
     lets them pass."""
 
-    def __init__(self, service: Service, surface: Chat, whereabouts: Whereabouts, late: Late, invokes: Invokes) -> None:
+    def __init__(
+        self,
+        service: Service,
+        surface: Chat,
+        whereabouts: Whereabouts,
+        late: Late,
+        invokes: Invokes,
+        room_within_s: float,
+    ) -> None:
         super().__init__()
         self._service = service
         self._surface = surface
         self._whereabouts = whereabouts
         self._late = late
         self._invokes = invokes
+        self._room_within_s = room_within_s
 
     async def on_message_activity(self, turn_context: TurnContext) -> None:
         body = raw(turn_context)
@@ -114,11 +130,11 @@ class _Handler(ActivityHandler):  # type: ignore[misc]
         if message.thread.room is not Room.DM and not said.names_bot:
             # A group chat has no threads: what is said there to nobody is said to nobody.
             if deliveries.kind_of(body) is Kind.CHANNEL and await self._service.follows(message.thread):
-                await self._service.on_message(message)
+                await self._take(message)
             return
         command = await self._command(body, said)
         if command is None:
-            await self._service.on_message(message)
+            await self._take(message)
             return
         asked = Command(message.who, message.thread, f"message:{deliveries.delivery_id(body)}", command)
         try:
@@ -127,6 +143,17 @@ class _Handler(ActivityHandler):  # type: ignore[misc]
             log.error("A command was not taken: %s", type(error).__name__)
             text = NOT_TAKEN
         self._late.go_on(self._whisper(asked, text))
+
+    async def _take(self, message: Incoming) -> None:
+        """Returns when the service has it."""
+        thread = message.thread
+        if thread.room is Room.CHANNEL:
+            # Guests stand in no activity: Teams is asked who reads along, for a while. In doubt they do.
+            asked = self._late.go_on(self._surface.room(thread))
+            await asyncio.wait({asked}, timeout=self._room_within_s)
+            room = asked.result() if asked.done() and asked.exception() is None else Room.SHARED
+            message = replace(message, thread=replace(thread, room=room))
+        await self._service.on_message(message)
 
     async def _command(self, body: Body, said: Said) -> str | None:
         if command_of(said.command({})) is None:

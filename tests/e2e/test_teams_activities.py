@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 
 from bot.cards import Button, Card, Item, Tone
-from bot.messages import ChatUser, Thread
+from bot.messages import ChatUser, Room, Thread
 from bot.ports import PressReply, SurfaceError
 from bot.teams.action import ASK_AGAIN, LINK_NO, LINK_YES, PRESS, REFRESH, WITHDRAW, action_data
 from bot.teams.activities import TeamsActivities
@@ -32,6 +32,7 @@ from tests.kit.teams_bodies import (
     ARNO,
     ARNO_ID,
     BOT,
+    CHANNEL,
     GROUP,
     OTHER_TENANT,
     RITA,
@@ -81,6 +82,13 @@ class Notes:
 @dataclass
 class Chat(RecordedChat):
     welcomed: list[Thread] = field(default_factory=list)
+    rooms: dict[str, Room] = field(default_factory=dict)
+    slow_s: float = 0
+
+    async def room(self, thread: Thread) -> Room:
+        await asyncio.sleep(self.slow_s)
+        self.fault("room")
+        return self.rooms.get(thread.channel, Room.CHANNEL)
 
     async def welcome(self, thread: Thread) -> None:
         self.fault("welcome")
@@ -122,7 +130,7 @@ def said(reply: Any) -> str:
 async def bench() -> AsyncIterator[Bench]:
     service, chat, notes = RecordingService(), Chat(name=TEAMS), Notes()
     service.reply = PressReply("Counted.", card("Approved by Arno"))
-    activities = TeamsActivities(service, chat, cast("Whereabouts", notes), answer_within_s=0.3)
+    activities = TeamsActivities(service, chat, cast("Whereabouts", notes), answer_within_s=0.3, room_within_s=0.3)
     yield Bench(service, chat, notes, activities)
     await activities.close()
 
@@ -196,6 +204,25 @@ async def test_in_a_group_chat_the_bot_must_be_named_each_time(bench: Bench) -> 
     await bench.deliver(group("refund order 1042"))
     await bench.deliver(group("lunch anyone?", mention=False, id="2"))
     assert [one.text for one in bench.service.messages] == ["refund order 1042"]
+
+
+@pytest.mark.parametrize("said", [group("refund order 1042"), channel("refund order 1042", root="1")])
+async def test_who_reads_along_is_asked_of_teams(bench: Bench, said: Body) -> None:
+    await bench.deliver(said)
+    bench.chat.rooms = {GROUP: Room.SHARED, CHANNEL: Room.SHARED}
+    await bench.deliver({**said, "id": "2"})
+    bench.chat.rooms.clear()
+    bench.chat.faults["room"] = [SurfaceError("away")]
+    await bench.deliver({**said, "id": "3"})
+    bench.chat.slow_s = 0.6
+    await bench.deliver({**said, "id": "4"})
+    rooms = [one.thread.room for one in bench.service.messages]
+    assert rooms == [Room.CHANNEL, Room.SHARED, Room.SHARED, Room.SHARED]
+
+
+async def test_a_channel_that_teams_calls_shared_is_not_asked_about(bench: Bench) -> None:
+    await bench.deliver(channel("refund order 1042", channel={"type": "shared"}))
+    assert bench.service.messages[0].thread.room is Room.SHARED
 
 
 async def test_two_tenants_with_one_conversation_id_stay_apart(bench: Bench) -> None:

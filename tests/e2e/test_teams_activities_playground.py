@@ -38,6 +38,9 @@ DIGEST = "d" * 64
 class Chat(RecordedChat):
     welcomed: list[Thread] = field(default_factory=list)
 
+    async def room(self, thread: Thread) -> Room:
+        return thread.room
+
     async def welcome(self, thread: Thread) -> None:
         self.welcomed.append(thread)
 

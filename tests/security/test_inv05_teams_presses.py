@@ -17,7 +17,7 @@ import pytest
 
 from bot.cards import Item
 from bot.identity.directory import DirectoryFile
-from bot.messages import Thread
+from bot.messages import Room, Thread
 from bot.teams.action import ASK_AGAIN, PRESS, REFRESH, WITHDRAW, action_data
 from bot.teams.activities import TeamsActivities
 from bot.teams.deliveries import TEAMS
@@ -44,6 +44,9 @@ def oid(who: str) -> str:
 @dataclass
 class TeamsChat(RecordedChat):
     welcomed: list[Thread] = field(default_factory=list)
+
+    async def room(self, thread: Thread) -> Room:
+        return thread.room
 
     async def welcome(self, thread: Thread) -> None:
         self.welcomed.append(thread)
