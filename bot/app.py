@@ -22,17 +22,17 @@ from bot import demo as demo_workspace
 from bot import demo_idp as demo_idp_workspace
 from bot import migrations, service, service_role
 from bot.agent.routing import RoutingError
-from bot.chats import NothingToServe, require_chat, slack_of
-from bot.checkup import Channel, DatabaseRole, Finding, Known, Level, channels_of, judge_role
+from bot.chats import NothingToServe, require_chat
+from bot.checkup import Channel, DatabaseRole, Finding, Known, Level, judge_role
 from bot.core import Core, open_core
 from bot.demo_idp import Opened
 from bot.identity.book import DirectoryBook
 from bot.identity.scim_directory import ScimDirectory
 from bot.keys import make_keys
 from bot.local_idp import LocalIdpError
-from bot.messages import ChatUser
 from bot.ports import Directory, PolicyOf, SurfaceError
 from bot.settings import Settings, for_demo
+from bot.survey import survey
 from bot.web.workspace import WorkspaceBroken
 from policy.model import Principal, Subject, TenantId, ToolName
 from tools.gateway import Gateway
@@ -149,30 +149,9 @@ async def operator(settings: Settings) -> AsyncIterator[Operator]:
 
 
 async def channel_facts(settings: Settings, destinations: tuple[str, ...]) -> tuple[Channel, ...]:
-    """What Slack says of the channels to which cards are posted, in every workspace the bot is in."""
-    if settings.slack is None:
-        return ()
+    """What the configured chats say of the channels to which cards are posted."""
     with _sentences(), _core(settings) as core:
-        surface, _ = slack_of(core, settings.slack)
-        try:
-            teams = await surface.workspaces.teams()
-        except SurfaceError as error:
-            return tuple(Channel(destination, problem=str(error)) for destination in destinations)
-        found: list[Channel] = []
-        for team in teams:
-            tenant = core.directory.tenant_of(surface.name, team)
-            # An organisation's own policy may name channels that no other workspace has.
-            own = destinations if tenant is None else channels_of(core.policy.of(tenant))
-            for destination in own:
-                try:
-                    enterprise = (await surface.workspaces.of(team)).enterprise
-                    facts = await surface.channel_facts(destination, team)
-                except SurfaceError as error:
-                    found.append(Channel(destination, problem=str(error)))
-                    continue
-                members = tuple(ChatUser(surface.name, team, user, enterprise) for user in facts.members)
-                found.append(Channel(destination, not facts.is_private, facts.is_shared, members))
-        return tuple(found)
+        return await survey(core, destinations)
 
 
 async def known_people(settings: Settings) -> tuple[Known, ...]:

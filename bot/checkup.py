@@ -5,19 +5,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from bot.identity.people import person_key
 from bot.identity.tenants import Tenants, TenantsError, read_tenants
 from bot.keys import KeysError, open_keys
-from bot.messages import ChatUser
+from bot.messages import ChatUser, SurfaceName
 from bot.policy_files import PolicyFiles
 from bot.ports import Person
 from bot.settings import PersonKey, Settings, look
 from policy.model import GateKind, RoleName, TenantId
+from policy.places import DM, name_in
 from policy.rules import Policy, PolicyError
+
+NOWHERE = "Invite the bot, or correct the name in tools.yaml: cards posted there would not arrive."
 
 
 class Level(StrEnum):
@@ -35,13 +38,18 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A channel to which cards are posted, as the chat describes it. `problem`: why it could not be read."""
+    """A channel to which cards are posted, as one team of a chat describes it. `problem`: why it could not be read."""
 
     destination: str
+    """As tools.yaml writes it."""
     public: bool = False
     shared: bool = False
     members: tuple[ChatUser, ...] = ()
     problem: str | None = None
+    missing: bool = False
+    """The problem: that team has no such channel, or the bot is not in it. Another one may have it."""
+    tenant: TenantId | None = None
+    """Whose team it is; None: nobody's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +141,34 @@ def judge_channels(read: Read, channels: Sequence[Channel], known: Sequence[Know
     if read.policy is None:
         return ()
     people = {account: person for one in known for person in one.people for account in person.accounts}
-    return tuple(finding for channel in channels for finding in _channel(channel, read.policy, people))
+    found = [
+        finding for channel in channels if not channel.missing for finding in _channel(channel, read.policy, people)
+    ]
+    there = {(channel.tenant, channel.destination) for channel in channels if not channel.missing}
+    lacking: dict[tuple[TenantId | None, str], list[str]] = {}
+    for channel in channels:
+        place = (channel.tenant, channel.destination)
+        if channel.missing and place not in there:  # cards go wherever the channel is: one chat is enough
+            lacking.setdefault(place, []).append(channel.problem or "It is not there.")
+    found += [Finding(Level.ERROR, at, " ".join(dict.fromkeys(why)), NOWHERE) for (_, at), why in lacking.items()]
+    told = {(channel.tenant, channel.destination) for channel in channels} | {
+        (None, channel.destination) for channel in channels if channel.tenant is None
+    }
+    return (*found, *_unasked(read, told))
+
+
+def _unasked(read: Read, told: Collection[tuple[TenantId | None, str]]) -> Iterator[Finding]:
+    """Channels that no connected chat was asked for: no team of the organisation is in a chat in which they are meant.
+
+    `told`: those that one was asked for, and in whose name; None: in everybody's.
+    """
+    if read.policy is None or read.tenants is None or not told:
+        return
+    for tenant in read.tenants.tenants:
+        for place in channels_of(read.policy.of(tenant)):
+            if (tenant, place) not in told and (None, place) not in told:
+                what = f"is in no chat that is connected for the tenant {tenant}."
+                yield Finding(Level.WARNING, place, what, NOWHERE)
 
 
 def judge_role(role: DatabaseRole | None) -> Iterator[Finding]:
@@ -195,8 +230,7 @@ def _people(key: PersonKey, policy: Policy, known: Known) -> Iterator[Finding]:
 
 def _channel(channel: Channel, policies: PolicyFiles, people: Mapping[ChatUser, Person]) -> Iterator[Finding]:
     if channel.problem is not None:
-        mend = "Invite the bot, or correct the name in tools.yaml: cards posted there would not arrive."
-        yield Finding(Level.ERROR, channel.destination, channel.problem, mend)
+        yield Finding(Level.ERROR, channel.destination, channel.problem, NOWHERE)
         return
     if channel.public:
         mend = "Make it private: cards show customers, amounts and drafts to all who can open it."
@@ -234,10 +268,16 @@ def channels_of(policy: Policy) -> tuple[str, ...]:
     return tuple(sorted({place for _, place in _places(policy)}))
 
 
+def asked_of(policy: Policy, chat: SurfaceName) -> tuple[tuple[str, str], ...]:
+    """What `chat` is to be asked for: each channel as tools.yaml writes it, and as the chat knows it."""
+    found = ((place, name_in(place, chat)) for place in channels_of(policy))
+    return tuple((place, name) for place, name in found if name is not None)
+
+
 def _places(policy: Policy) -> Iterator[tuple[RoleName, str]]:
     for rule in policy.tools.values():
         for role, places in rule.gate.destinations.items():
-            yield from ((role, place) for place in places if place.startswith("#"))
+            yield from ((role, place) for place in places if place != DM)
 
 
 def _problem(level: Level, file: str, line: int, key: str, what: str, mend: str) -> Finding:

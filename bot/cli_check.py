@@ -63,8 +63,9 @@ def _asked(shell: Shell, seen: Read) -> list[Finding]:
         what, _, mend = str(error).partition(". ")
         return [Finding(Level.ERROR, "database:", f"{what.rstrip('.')}.", mend)]
     found = list(judge_people(seen, known))
-    if seen.settings.slack is not None and seen.destinations:
-        with shell.progress("Asking the chat"):
+    chats = seen.settings.slack is not None or seen.settings.teams is not None
+    if chats and seen.destinations:
+        with shell.progress("Asking the chats"):
             channels = asyncio.run(service.channel_facts(seen.settings, seen.destinations))
         found += judge_channels(seen, channels, known)
     return found
