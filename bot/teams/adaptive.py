@@ -29,7 +29,7 @@ from bot.teams.elements import (
     run,
     safe_address,
 )
-from bot.teams.plain import BREAK, pieces, start, visible, weight
+from bot.teams.plain import one_line, pieces, start, unshown, weight
 from policy.approval import Verb
 from policy.model import Json
 from tools.spec import Draft, Fact
@@ -96,7 +96,7 @@ def draw(
     state, so each can be updated in place.
     """
     groups = [card.items[i : i + ITEMS_PER_SHEET] for i in range(0, len(card.items), ITEMS_PER_SHEET)] or [()]
-    summary = start(card.summary, _HEAD, " …").replace(BREAK, "") or "Approval"
+    summary = unshown(start(one_line(card.summary), _HEAD, " …")).strip() or "Approval"
     sheets: list[Sheet] = []
     pages: list[Sheet] = []
     for number, group in enumerate(groups):
@@ -118,8 +118,9 @@ def draw(
 
 def _head(card: Card, mentions: Sequence[Mention]) -> tuple[list[Json], list[Json]]:
     """What stands above the items, and whom Teams notifies of it."""
-    title = rich(run(start(card.title, _NAME, " …") or "Approval", bold=True, large=True, drawn=True))
-    line: list[Json] = [run("Asked by "), run(start(card.requester, _NAME, " …") or "?", bold=True, drawn=True)]
+    title = rich(run(start(one_line(card.title), _NAME, " …"), bold=True, large=True, drawn=True))
+    requester = start(one_line(card.requester), _NAME, " …")
+    line: list[Json] = [run("Asked by "), run(requester, bold=True, drawn=True)]
     address = safe_address(card.thread_link)
     if address is not None:
         line += [run("  ·  "), link("Open the thread", address)]
@@ -147,7 +148,7 @@ def _mentions(mentions: Sequence[Mention]) -> tuple[list[str], list[Json]]:
 
 
 def _continued(card: Card, number: int, of: int) -> list[Json]:
-    title = start(card.title, _NAME, " …")
+    title = start(one_line(card.title), _NAME, " …")
     return [rich(run(f"{title}, sheet {number + 1} of {of}", bold=True, drawn=True))]
 
 
@@ -227,7 +228,7 @@ class _Writer:
         self._left -= weight(element)
 
     def _page(self, label: str, text: str) -> None:
-        self.paged.append(_Passage(visible(label[:100]), len(text), pieces(text or "(empty)", _PAGE)))
+        self.paged.append(_Passage(one_line(label[:100]), len(text), pieces(text or "(empty)", _PAGE)))
 
     def _fits(self, element: Element) -> bool:
         fits = weight(element) <= self._left
@@ -237,7 +238,7 @@ class _Writer:
 
     def head(self, item: Item) -> None:
         parts = []
-        for label, text in (("Headline", item.headline), ("Status", item.status)):
+        for label, text in (("Headline", one_line(item.headline)), ("Status", item.status)):
             part = start(text, _HEAD, words.ELSEWHERE)
             if part.endswith(words.ELSEWHERE):
                 self._page(label, text)
@@ -258,7 +259,7 @@ class _Writer:
             self._add(element)
 
     def notes(self, notes: Sequence[str]) -> None:
-        if notes and not self._fits(container([rich(run(note), spacing="Small") for note in notes])):
+        if notes and not self._fits(container([rich(run(note), spacing="Small") for note in notes], spacing="Medium")):
             self._page("Notes", "\n".join(notes))
 
     def draft(self, draft: Draft) -> None:
@@ -276,9 +277,12 @@ class _Writer:
 
 def draft_text(draft: Draft) -> str:
     """All that an approver signs of a draft, as one text."""
-    lines = [f"To: {draft.to}", f"Subject: {draft.subject}"]
-    lines += [f"Attachment: {name}" for name in draft.attachments]
-    return "\n".join([*lines, "", draft.body])
+    return "\n".join([*(f"{label}: {one_line(value)}" for label, value in _addressed(draft)), "", draft.body])
+
+
+def _addressed(draft: Draft) -> list[tuple[str, str]]:
+    attached = [("Attachment", name) for name in draft.attachments]
+    return [("To", draft.to), ("Subject", draft.subject), *attached]
 
 
 def _where(paged: Sequence[_Passage]) -> str:
@@ -287,7 +291,7 @@ def _where(paged: Sequence[_Passage]) -> str:
 
 
 def _pages(item: Item, passage: _Passage) -> list[Sheet]:
-    headline = start(item.headline, _HEAD, " …")
+    headline = start(one_line(item.headline), _HEAD, " …")
     sheets = []
     for number, text in enumerate(passage.texts, start=1):
         part = f"part {number} of {len(passage.texts)}"
@@ -301,19 +305,19 @@ def _pages(item: Item, passage: _Passage) -> list[Sheet]:
 def _fact(fact: Fact) -> Element:
     """Two columns: what it is, and its value as plain text."""
     mark, color = ("⚠️ ", "Attention") if fact.warning else ("", "")
-    label = rich(run(f"{mark}{fact.label or '?'}", bold=True, color=color))
-    return columns((1, label), (2, rich(run(fact.value))), spacing="Small")
+    label = rich(run(f"{mark}{one_line(fact.label) or '?'}", bold=True, color=color))
+    return columns((2, label), (3, rich(run(fact.value))), spacing="Small")
 
 
 def _draft(draft: Draft) -> Element:
-    lines = [("To", draft.to), ("Subject", draft.subject)]
-    lines += [("Attachment", name) for name in draft.attachments]
-    head: list[Json] = [rich(run(f"{label}: ", bold=True), run(value), spacing="Small") for label, value in lines]
+    head: list[Json] = [
+        rich(run(f"{label}: ", bold=True), run(one_line(value)), spacing="Small") for label, value in _addressed(draft)
+    ]
     return container([*head, rich(run(draft.body, mono=True), spacing="Medium")], style="emphasis", spacing="Medium")
 
 
 def _quote(quote: Quote) -> Element:
-    label = rich(run(_label(quote), bold=True))
+    label = rich(run(one_line(_label(quote)), bold=True))
     return container([label, container([rich(run(quote.text))], style="emphasis", spacing="Small")], spacing="Medium")
 
 

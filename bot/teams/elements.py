@@ -20,6 +20,8 @@ Element: TypeAlias = Mapping[str, Json]
 CONTENT_TYPE: Final = "application/vnd.microsoft.card.adaptive"
 SCHEMA: Final = "http://adaptivecards.io/schemas/adaptive-card.json"
 CARD_VERSION: Final = "1.5"
+TOO_NEW: Final = "This card needs a newer Teams. Open it in Teams for the web, or say pending to me."
+"""Instead of the card. Nobody's words: clients read Markdown here."""
 MOST_REFRESHED: Final = 60
 """People for whom Teams draws a card anew by itself."""
 
@@ -53,9 +55,8 @@ def adaptive_card(
         "type": "AdaptiveCard",
         "$schema": SCHEMA,
         "version": CARD_VERSION,
-        "lang": "en",
-        "speak": speak,
-        "fallbackText": speak,
+        "speak": re.sub(r"[<>&]", " ", speak),  # it may be SSML
+        "fallbackText": TOO_NEW,
         "msteams": {"width": "Full", "entities": list(entities)} if entities else {"width": "Full"},
         "body": list(body),
     }
@@ -68,7 +69,7 @@ def run(
     text: str, *, bold: bool = False, mono: bool = False, large: bool = False, color: str = "", drawn: bool = False
 ) -> Json:
     """Words as they are. `drawn`: `text` comes from `bot.teams.plain` already."""
-    element: dict[str, Json] = {"type": "TextRun", "text": (text if drawn else shown(text)) or "—"}
+    element: dict[str, Json] = {"type": "TextRun", "text": (text if drawn else shown(text)) if text else "—"}
     if bold:
         element["weight"] = "Bolder"
     if mono:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bot.ports import Home, HomeLine
 from bot.teams import words
 from bot.teams.elements import Element, Sheet, actions, adaptive_card, container, link, rich, run, safe_address, says
-from bot.teams.plain import BREAK, start
+from bot.teams.plain import start, unshown
 from policy.model import Json
 
 _LINES = 20
@@ -27,7 +27,7 @@ def draw_home(home: Home) -> Sheet:
     body.append(_list("Asked by me", home.asked_by_me, none))
     body.append(actions([says(title, said) for title, said in words.PROMPTS]))
     summary = f"{greeting}. {len(home.waiting_for_me)} waiting for you, {len(home.asked_by_me)} asked by you."
-    summary = summary.replace(BREAK, "")
+    summary = unshown(summary)
     return Sheet(adaptive_card(body, summary), summary)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 
-from bot.teams.plain import BREAK, weight
+from bot.teams.plain import JOIN, weight
 
 _PARSER = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
 _ADDRESS = re.compile(r"(https?://|mailto:)[^\s<>\x00-\x1f]+", re.IGNORECASE)
@@ -28,11 +28,11 @@ def escape(text: str) -> str:
     """`text` as Markdown that reads literally."""
     marked = _MARKUP.sub(lambda m: "\\" + m[0], _tagless(text))
     marked = re.sub(r"&(?=#?\w+;)", "&amp;", marked)
-    return _AT_START.sub(lambda m: f"{m[1]}{m[2]}{BREAK}" if m[2].isdigit() else f"{m[1]}\\{m[2]}", marked)
+    return _AT_START.sub(lambda m: f"{m[1]}{m[2]}{JOIN}" if m[2].isdigit() else f"{m[1]}\\{m[2]}", marked)
 
 
 def _tagless(text: str) -> str:
-    return re.sub(r"<(?=[A-Za-z/!?])", "<" + BREAK, _CONTROL.sub("", text))
+    return re.sub(r"<(?=[A-Za-z/!?])", "<" + JOIN, _CONTROL.sub("", text))
 
 
 def messages(markdown: str, most: int) -> tuple[str, ...]:

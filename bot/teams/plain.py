@@ -14,6 +14,8 @@ from policy.model import Json
 
 BREAK = "\u200b"
 """Takes no space. Ours alone: `visible` spells out any that was there before."""
+JOIN = "\u200c"
+"""Takes no space either, and no line breaks at it. `visible` spells out any that stood beside a Latin letter."""
 _SPACE = "\u00a0"
 _LONG = 40
 """Characters without a space, after which a line may break: a card must not be wider than its reader's screen."""
@@ -63,6 +65,11 @@ def _is_selector(char: str) -> bool:
     return "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
 
 
+def one_line(text: str) -> str:
+    """`text` where a second line would pass for something of ours: a line end is spelt out too."""
+    return visible(text).replace("\n", "⟨U+000A⟩")
+
+
 def shown(text: str) -> str:
     """`text` for a TextRun, so that it reads there as it is."""
     return _laid_out(visible(text))
@@ -76,14 +83,15 @@ def _laid_out(text: str) -> str:
 
 def unshown(text: str) -> str:
     """What a reader of a `shown` text sees, for comparing: no break, and every space a space."""
-    lines = text.replace(BREAK, "").replace(_SPACE, " ").split("\n")
+    text = re.sub(f"(?<=[{{<]){JOIN}", "", text.replace(BREAK, "")).replace(_SPACE, " ")
+    lines = text.split("\n")
     return "\n".join("" if line == " " else line for line in lines)
 
 
 def _inert(text: str) -> str:
     """No function and no mention of a card can form."""
-    text = re.sub(r"\{(?=\{)", "{" + BREAK, text)
-    return re.sub(r"<(?=/?at\b)", "<" + BREAK, text, flags=re.IGNORECASE)
+    text = re.sub(r"\{(?=\{)", "{" + JOIN, text)
+    return re.sub(r"<(?=/?at\b)", "<" + JOIN, text, flags=re.IGNORECASE)
 
 
 def _breakable(word: re.Match[str]) -> str:
@@ -116,7 +124,7 @@ def weight(value: Json) -> int:
 
 def start(text: str, most: int, more: str) -> str:
     """`text` as shown if it weighs at most `most`; otherwise its beginning and `more`."""
-    text = visible(text)
+    text = visible(text) or "—"
     if weight(_laid_out(text)) <= most:
         return _laid_out(text)
     return _laid_out(_fitting(text, most - weight(more))) + more

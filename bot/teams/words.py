@@ -17,7 +17,6 @@ REFRESH_TITLE: Final = "Refresh"
 ELSEWHERE: Final = " … (whole in the messages below)"
 FOLLOW: Final = "The buttons follow as soon as all of it is posted below."
 TOO_LONG: Final = "Too long for a card, so it stands whole in the messages below. Read it before you decide."
-UNFIT: Final = "This card needs a newer Teams. Open it in Teams for the web, or say `pending` to me."
 
 WELCOME: Final = (
     "I look up customers and orders, draft e-mails and refunds, and do nothing that cannot be undone before the right "
@@ -41,7 +40,7 @@ PROMPTS: Final = (
 def input_label(buttons: Sequence[Button]) -> str:
     """Above the one input of an item: what it is for, with the questions that its buttons ask."""
     asking = [button for button in buttons if button.asks_text is not None]
-    return " ".join(f"{button.label}: {button.asks_text}" for button in asking)
+    return "\n".join(f"{button.label}: {button.asks_text}" for button in asking)
 
 
 def placeholder(buttons: Sequence[Button]) -> str:
