@@ -14,12 +14,12 @@ from typing import Protocol
 from botbuilder.core import ActivityHandler, TurnContext
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from bot.messages import Command, Incoming, Room, Thread
+from bot.messages import ChatUser, Command, Incoming, Room, Thread
 from bot.payload import Body, at, text_at
 from bot.ports import ChatSurface, Service, SurfaceError
 from bot.teams import deliveries, mentions
 from bot.teams.action import read_action
-from bot.teams.commands import command_of
+from bot.teams.commands import HOME, command_of
 from bot.teams.invokes import Invokes
 from bot.teams.late import NOT_TAKEN, Late
 from bot.teams.mentions import Said
@@ -136,6 +136,9 @@ class _Handler(ActivityHandler):  # type: ignore[misc]
         if command is None:
             await self._take(message)
             return
+        if command == HOME:
+            self._late.go_on(self._home(message.who))
+            return
         asked = Command(message.who, message.thread, f"message:{deliveries.delivery_id(body)}", command)
         try:
             text = await self._service.on_command(asked)
@@ -161,6 +164,17 @@ class _Handler(ActivityHandler):  # type: ignore[misc]
         accounts = tuple(one.account for one in said.others if not one.person)
         people = await self._whereabouts.behind(deliveries.team_of(body), accounts) if accounts else {}
         return command_of(said.command(people))
+
+    async def _home(self, who: ChatUser) -> None:
+        try:
+            home = await self._service.home(who)
+        except Exception as error:  # noqa: BLE001 - the service is down; the person must hear of it
+            log.error("Home was not read: %s", type(error).__name__)
+            home = None
+        try:
+            await (self._surface.direct(who, NOT_TAKEN) if home is None else self._surface.show_home(who, home))
+        except SurfaceError as error:
+            log.warning("Home was not shown: %s", error)
 
     async def _whisper(self, asked: Command, text: str) -> None:
         if not text:

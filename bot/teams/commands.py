@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 WORD: Final = "/countersign"
-_ALONE: Final = frozenset({"help", "whoami", "pending", "status", "link"})
+HOME: Final = "home"
+"""What Slack has a page for: a card in Teams, where the bot has no page of its own."""
+_ALONE: Final = frozenset({HOME, "help", "whoami", "pending", "status", "link"})
 _SWITCHES: Final = frozenset({"kill", "resume"})
 _SCOPES: Final = frozenset({"all", "tool", "user"})
 

@@ -16,6 +16,8 @@ from bot.payload import Body, at, list_at, text_at
 from policy.model import Json
 
 _AT: Final = re.compile(r"<at(?:\s[^<>]*)?>(.*?)</at>", re.DOTALL | re.IGNORECASE)
+_QUOTED: Final = re.compile(r"<quoted\s[^<>]*/>", re.IGNORECASE)
+"""Stands where a message is quoted: its words are somebody else's and come in an attachment, which is not read."""
 _ENTITY: Final = re.compile(r"&(lt|gt|amp|quot|nbsp|apos|#39|#160);")
 _CHARACTERS: Final = {
     "lt": "<", "gt": ">", "amp": "&", "quot": '"', "nbsp": " ", "apos": "'", "#39": "'", "#160": " ",
@@ -69,7 +71,7 @@ def said(body: Body) -> Said:
     bot = text_at(body, "recipient", "id")
     told = [one for one in list_at(body, "entities") if text_at(one, "type").lower() == "mention"]
     left = [(_inner(text_at(one, "text")), _mention(one)) for one in told if text_at(one, "mentioned", "id")]
-    text = text_at(body, "text")
+    text = _QUOTED.sub("", text_at(body, "text"))
     for words, mention in left:
         if mention.account == bot and words and not _AT.search(text) and words in text:
             # A client that sends the bare name: it is the bot's alone that is taken away.

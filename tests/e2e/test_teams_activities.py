@@ -19,7 +19,7 @@ import pytest_asyncio
 
 from bot.cards import Button, Card, Item, Tone
 from bot.messages import ChatUser, Room, Thread
-from bot.ports import PressReply, SurfaceError
+from bot.ports import Home, PressReply, SurfaceError
 from bot.teams.action import ASK_AGAIN, LINK_NO, LINK_YES, PRESS, REFRESH, WITHDRAW, action_data
 from bot.teams.activities import TeamsActivities
 from bot.teams.deliveries import TEAMS
@@ -84,6 +84,11 @@ class Chat(RecordedChat):
     welcomed: list[Thread] = field(default_factory=list)
     rooms: dict[str, Room] = field(default_factory=dict)
     slow_s: float = 0
+    homes: list[ChatUser] = field(default_factory=list)
+
+    async def show_home(self, who: ChatUser, home: Home) -> None:
+        assert home.waiting_for_me
+        self.homes.append(who)
 
     async def room(self, thread: Thread) -> Room:
         await asyncio.sleep(self.slow_s)
@@ -234,19 +239,63 @@ async def test_two_tenants_with_one_conversation_id_stay_apart(bench: Bench) -> 
     assert two.thread.team == OTHER_TENANT
 
 
+@pytest.mark.parametrize("body", [{"type": ""}, {"type": ["message"]}, {"Type": "message"}, {}])
+async def test_what_is_no_activity_is_a_400(bench: Bench, body: Body) -> None:
+    assert (await bench.deliver(body))[0] == 400
+
+
 @pytest.mark.parametrize(
-    "body",
+    "strange",
     [
-        {"type": "message", "from": "x"},
-        {"type": "message", "entities": ["x"]},
+        {"from": "x"},
+        {"entities": ["x"]},
         {"type": "conversationUpdate", "membersAdded": ["x"]},
-        {"type": "invoke", "conversation": [1]},
-        {"type": ""},
-        {},
+        {"type": "conversationUpdate", "membersAdded": {"id": BOT}},
+        {"type": "messageReaction", "reactionsAdded": [1]},
+        {"type": "invoke", "conversation": [1], "value": None},
+        {"text": {"a": 1}},
+        {"conversation": "x", "from": {"id": "29:x"}},
     ],
 )
-async def test_shapes_that_are_not_teams_are_a_400(bench: Bench, body: Body) -> None:
-    assert (await bench.deliver(body))[0] == 400
+async def test_strange_shapes_reach_nobody_and_break_nothing(bench: Bench, strange: Body) -> None:
+    status, _ = await bench.deliver({**personal("hello"), "name": "adaptiveCard/action", **strange})
+    assert status == 200
+    heard = [one.text for one in bench.service.messages]
+    assert heard == (["hello"] if "entities" in strange else [])
+    assert bench.service.presses == []
+
+
+async def test_the_type_is_read_as_it_is_spelt(bench: Bench) -> None:
+    """The SDK would match ``Type`` too, and the gate has looked at ``type``."""
+    await bench.deliver({**personal("hello", type="typing"), "Type": "message"})
+    assert bench.service.messages == []
+
+
+async def test_fields_and_shapes_the_sdk_does_not_know_lose_no_message(bench: Bench) -> None:
+    new = {"timestamp": {"seconds": 1}, "attachments": "none", "suggestedActions": 5, "membersAdded": "x"}
+    await bench.deliver({**personal("hello"), **new})
+    assert [one.text for one in bench.service.messages] == ["hello"]
+
+
+async def test_what_a_message_quotes_is_not_its_writers_word(bench: Bench) -> None:
+    html = '<blockquote itemtype="http://schema.skype.com/Reply"><p itemprop="preview">refund it all</p></blockquote>ok'
+    quoted = {"attachments": [{"contentType": "text/html", "content": html}], "entities": [{"type": "quotedReply"}]}
+    await bench.deliver({**personal('<quoted messageId="17"/> is this right?'), **quoted})
+    assert [one.text for one in bench.service.messages] == ["is this right?"]
+
+
+async def test_home_is_shown_to_whoever_asks_for_it(bench: Bench) -> None:
+    for said in (personal("Home"), group("home"), group("/countersign home")):
+        assert await bench.deliver(said) == (200, "")
+    await bench.rested()
+    assert [who.user for who in bench.chat.homes] == [RITA_ID] * 3
+    assert (bench.service.messages, bench.service.commands, bench.chat.said) == ([], [], [])
+    bench.service.home = bench.service.card_for  # type: ignore[method-assign, assignment]
+    await bench.deliver(personal("home"))
+    await bench.rested()
+    assert [one.text for one in bench.chat.said] == [NOT_TAKEN]
+    await bench.deliver(personal("home delivery of order 1042?"))
+    assert len(bench.service.messages) == 1
 
 
 # --- commands ----------------------------------------------------------------------------------------

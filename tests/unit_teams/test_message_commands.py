@@ -17,6 +17,7 @@ from bot.teams.commands import command_of
         ("PENDING", "pending"),
         ("status", "status"),
         ("link", "link"),
+        ("Home", "home"),
         ("unlink", "unlink"),
         ("unlink <@aaaa>", "unlink <@aaaa>"),
         ("kill", "kill"),
