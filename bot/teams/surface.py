@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote, urlencode
 from weakref import WeakValueDictionary
 
@@ -38,7 +38,12 @@ from policy.model import Json, Subject
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _PATIENCE_S: Final = 20.0
+_BAD_REQUEST: Final = 400
+_ACCOUNT: Final = "29:"
+"""How Teams' ids of people begin."""
 _LINK: Final = "https://teams.microsoft.com/l/message"
 
 
@@ -90,7 +95,8 @@ class TeamsSurface:
     async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None) -> Posted:
         place = await self._finder.at(thread.team, thread.channel)
         root = _root(thread)
-        drawn = [said.activity() for said in draw_answer(text, asks, answer)]
+        reader = ChatUser(TEAMS, thread.team, place.person) if place.person else None
+        drawn = self._drawn(reader, text, asks, answer)
         return Posted(TEAMS, thread.team, thread.channel, await self._said(place, drawn, root))
 
     async def whisper(
@@ -99,7 +105,7 @@ class TeamsSurface:
         """Outside their own conversation: there, or not at all. It is never said in the open."""
         if who.team != thread.team:
             raise SurfaceError("This person is of another Microsoft 365 organisation. Nothing was posted.")
-        drawn = self._for_one(who, text, asks, answer)
+        drawn = self._drawn(who, text, asks, answer)
         if thread.room is Room.DM:
             place = await self._finder.at(thread.team, thread.channel)
             if place.person == who.user:
@@ -108,7 +114,7 @@ class TeamsSurface:
         await self._privately(who, drawn)
 
     async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
-        return await self._privately(who, self._for_one(who, text, asks))
+        return await self._privately(who, self._drawn(who, text, asks))
 
     async def begin(self, thread: Thread, who: ChatUser) -> TeamsStream:
         place = await self._finder.at(thread.team, thread.channel)
@@ -120,11 +126,11 @@ class TeamsSurface:
         """Teams has no page of the bot's own without a tab: a message in the person's own conversation."""
         await self._privately(who, [draw_home(home).activity()])
 
-    def _for_one(
-        self, who: ChatUser, text: str, asks: tuple[Ask, ...], answer: Answer | None = None
+    def _drawn(
+        self, reader: ChatUser | None, text: str, asks: tuple[Ask, ...], answer: Answer | None = None
     ) -> list[dict[str, Json]]:
-        """What `who` alone reads. An invitation asks Teams for their token before it shows its button."""
-        card = None if self.sign_in is None else self.sign_in.attachment(who, asks)
+        """`reader`: who alone reads it. An invitation asks Teams for their token before it shows its button."""
+        card = self.sign_in.attachment(reader, asks) if self.sign_in is not None and reader is not None else None
         drawn = [said.activity() for said in draw_answer(text, asks if card is None else (), answer)]
         if card is not None:
             drawn[-1]["attachments"] = [card]
@@ -168,7 +174,12 @@ class TeamsSurface:
             )
 
     async def _post(self, place: Place, card: Card) -> Posted:
-        whole, first = await self._drawn(place, card)
+        async def post(whole: Drawing, first: Drawing) -> Posted:
+            return await self._posted(place, whole, first)
+
+        return await self._mentioning(place, card, post)
+
+    async def _posted(self, place: Place, whole: Drawing, first: Drawing) -> Posted:
         sent: list[str] = []
         try:
             sent.append(await self._sayer.post(place, first.sheets[0].activity()))
@@ -187,19 +198,28 @@ class TeamsSurface:
         place = await self._finder.at(posted.team, posted.channel)
         key = (posted.team, posted.channel, posted.message_id)
         lock = self._drawing.setdefault(key, asyncio.Lock())
-        async with lock:  # in the order in which the updates were asked for
-            whole, _ = await self._drawn(place, card)
+
+        async def redraw(whole: Drawing, first: Drawing) -> None:
             await self._redraw(place, posted.message_id, whole.sheets)
 
-    async def _drawn(self, place: Place, card: Card) -> tuple[Drawing, Drawing]:
-        """The card, and what of it is posted first: without buttons while not all of it is there."""
+        async with lock:  # in the order in which the updates were asked for
+            await self._mentioning(place, card, redraw)
+
+    async def _mentioning(self, place: Place, card: Card, use: Callable[[Drawing, Drawing], Awaitable[T]]) -> T:
+        """`use` of the card, and of what is posted first: without buttons while not all of it is there.
+
+        Teams may refuse a message for whom it names; the card is what matters.
+        """
         mentioned = await self._mentioned(place, card)
         shown = () if place.kind is Kind.PERSONAL else mentioned
-        views = [one.id for one in mentioned if one.id.startswith("29:")]
-        whole = draw(card, shown, views)
-        if not whole.pages and len(whole.sheets) == 1:
-            return whole, whole
-        return whole, draw(card, shown, (), buttons=False)
+        views = [one.id for one in mentioned if one.id.startswith(_ACCOUNT)]
+        try:
+            return await use(*_drawn(card, shown, views))
+        except Refused as refusal:
+            if refusal.status != _BAD_REQUEST or not shown:
+                raise
+            log.info("A card is posted without mentions: %s", refusal)
+            return await use(*_drawn(card, (), views))
 
     async def _redraw(self, place: Place, message_id: str, sheets: Sequence[Sheet]) -> None:
         ids = message_id.split("+")
@@ -246,6 +266,13 @@ class TeamsSurface:
     async def channel_facts(self, name: str, team: str) -> ChannelFacts:
         """Of a destination in `team`. Raises `SurfaceError` when the bot is not in it."""
         return await self._roster.facts(await self._finder.destination(team, name))
+
+
+def _drawn(card: Card, mentions: Sequence[Mention], views: Sequence[str]) -> tuple[Drawing, Drawing]:
+    whole = draw(card, mentions, views)
+    if not whole.pages and len(whole.sheets) == 1:
+        return whole, whole
+    return whole, draw(card, mentions, (), buttons=False)
 
 
 def _root(thread: Thread) -> str:
