@@ -13,6 +13,8 @@ from typing import Protocol, TypeAlias
 
 from sqlalchemy.engine import Connection
 
+from bot.answers import Answer as Answer
+from bot.answers import Source as Source
 from bot.cards import Card
 from bot.messages import AskAgain, ChatUser, Command, Feedback, Incoming, LinkAnswer, Press, SurfaceName, Thread
 from policy.model import Json, Subject, TenantId
@@ -82,23 +84,6 @@ class Home:
     stopped: str | None
     waiting_for_me: tuple[HomeLine, ...]
     asked_by_me: tuple[HomeLine, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A record that a tool read for an answer, so that a reader can tell where it comes from."""
-
-    title: str
-    """"Order 1042"."""
-    detail: str
-    """One plain sentence: which tool read it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """Marks a text as a model's: chats that label such texts, cite sources and take a thumb do so for these alone."""
-
-    sources: tuple[Source, ...] = ()
 
 
 class Stream(Protocol):

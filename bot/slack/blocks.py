@@ -37,6 +37,8 @@ ASKS = "cs.modal."
 ASK_AGAIN = "cs.ask_again"
 LINK = "cs.link."
 """Begins the two answers to a link that waits for the account's own word."""
+THUMB = "cs.thumb"
+"""The thumbs below an answer; the value says which."""
 OPEN = "cs.open"
 """A button that opens an address; Slack reports it, and nothing follows."""
 
@@ -56,6 +58,8 @@ class Sheet:
     blocks: tuple[Block, ...]
     text: str
     """For notifications and screen readers."""
+    extra: tuple[Block, ...] = ()
+    """Below `blocks`; a workspace that does not know such blocks gets the message without them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bot.messages import AskAgain, ChatUser, Command, Incoming, LinkAnswer, Press, Room, SurfaceName, Thread
+from bot.messages import AskAgain, ChatUser, Command, Feedback, Incoming, LinkAnswer, Press, Room, SurfaceName, Thread
 from bot.payload import Body, at, flag_at, list_at, text_at
 from bot.slack.blocks import ASKS, LINK, PRESS, read_value
 from bot.slack.modals import Routing, text_of
 from bot.slack.mrkdwn import mentions, typed
+from bot.slack.spoken import GOOD
 from policy.approval import Verb
 
 SLACK = SurfaceName("slack")
@@ -157,6 +158,20 @@ def link_answer(body: Body, here: Here) -> LinkAnswer:
     who = presser(body, here)
     yes = text_at(body, "actions", 0, "action_id") == LINK + "link_yes"
     return LinkAnswer(who, _press_id(body, who), text_at(body, "actions", 0, "value"), yes)
+
+
+def feedback(body: Body, here: Here) -> Feedback:
+    """A thumb below an answer. Whatever its value says beside ``good`` is a bad one."""
+    who = presser(body, here)
+    channel, message = place(body)
+    # A DM without threads is one conversation, named as in `_thread`; elsewhere answers stand in their thread.
+    private = channel.startswith("D")
+    root = text_at(body, "message", "thread_ts") or text_at(body, "container", "thread_ts")
+    thread = Thread(
+        SLACK, here.team, channel, root or (channel if private else message), Room.DM if private else Room.CHANNEL
+    )
+    good = text_at(body, "actions", 0, "value") == GOOD
+    return Feedback(who, thread, _press_id(body, who), message, good)
 
 
 def _press_id(body: Body, who: ChatUser) -> str:

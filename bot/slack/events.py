@@ -23,7 +23,7 @@ from bot.messages import ChatUser, Room, Thread
 from bot.payload import Body, at, text_at
 from bot.ports import Posted, PressReply, Service, Standing, SurfaceError
 from bot.slack import deliveries, modals
-from bot.slack.blocks import ASK_AGAIN, ASKS, LINK, PRESS
+from bot.slack.blocks import ASK_AGAIN, ASKS, LINK, PRESS, THUMB
 from bot.slack.calls import SDK_LOG, web_client
 from bot.slack.deliveries import SLACK
 from bot.slack.endpoint import PATH, SlackEndpoint
@@ -125,6 +125,7 @@ class SlackEvents:
         for name in REMOVALS:
             bolt.event(name)(self._on_removal)
         bolt.action(ASK_AGAIN)(self._on_ask_again)
+        bolt.action(THUMB)(self._on_thumb)
         bolt.action(re.compile("^" + re.escape(LINK)))(self._on_link_answer)
         bolt.action(re.compile("^" + re.escape(ASKS)))(self._on_modal_button)
         bolt.action(re.compile("^" + re.escape(PRESS)))(self._on_press)
@@ -205,6 +206,18 @@ class SlackEvents:
         told, own = cast("Body", body), workspace_of(context)
         again = deliveries.ask_again(told, self._gate.here(own))
         await self._answered(ack, self._reply(own, told, respond, lambda: self._service.on_ask_again(again)))
+
+    async def _on_thumb(self, ack: AsyncAck, body: dict[str, Any], context: AsyncBoltContext) -> None:
+        """Slack itself shows the thumb as given: there is nothing to answer."""
+        thumb = deliveries.feedback(cast("Body", body), self._gate.here(workspace_of(context)))
+
+        async def work() -> None:
+            try:
+                await self._service.on_feedback(thumb)
+            except Exception as error:  # noqa: BLE001 - a thumb is no reason to fail a delivery
+                log.error("A thumb was not taken: %s", type(error).__name__)
+
+        await self._answered(ack, work())
 
     async def _on_link_answer(
         self, ack: AsyncAck, body: dict[str, Any], respond: AsyncRespond, context: AsyncBoltContext

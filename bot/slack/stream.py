@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from bot.messages import ChatUser, Room, Thread
-from bot.payload import text_at
+from bot.payload import Body, text_at
 from bot.ports import Answer, SurfaceError
+from bot.slack import sheets
+from bot.slack.blocks import Block, Sheet
 from bot.slack.calls import Calls, Refused
 from bot.slack.mrkdwn import chunks, mrkdwn, safe_markdown
-from bot.slack.spoken import spoken
+from bot.slack.sheets import PATIENCE_S
+from bot.slack.spoken import cited, rated, spoken
 from policy.model import Json
 
 log = logging.getLogger(__name__)
 
 WORKING = "Working on it …"
-_PATIENCE_S = 20.0
 _STREAM_PIECE = 10_000
 """Slack takes 12,000 characters of Markdown in one call."""
 
@@ -62,7 +64,7 @@ class SlackStream:
 
     @property
     def _thread_ts(self) -> str | None:
-        return None if self._thread.root == self._thread.channel else self._thread.root
+        return sheets.thread_ts(self._thread)
 
     async def begin(self) -> None:
         """Raises: SurfaceError when nothing at all can be shown."""
@@ -71,7 +73,7 @@ class SlackStream:
             if self._status is None and self._thread_ts:
                 await self._set_status("assistant.threads.setStatus", "is working on it …")
         if self._status is None:
-            await self._start(_PATIENCE_S)
+            await self._start(PATIENCE_S)
 
     async def add(self, text: str) -> None:
         self._said += text
@@ -89,11 +91,12 @@ class SlackStream:
         """
         await self._nicety(self._clear_status)
         if self._stream is not None:
-            await self._settle_stream(text)
+            await self._settle_stream(text, answer)
         elif self._placeholder is not None:
-            await self._settle_placeholder(text)
+            await self._settle_placeholder(text, answer)
         elif text.strip():
-            await self._say(text)
+            for sheet in spoken(text, answer=answer):
+                await self._post(sheet)
 
     # --- while it grows ------------------------------------------------------------------------------
 
@@ -104,7 +107,7 @@ class SlackStream:
             await self._append()
         elif self._placeholder is not None and self._said.strip():
             text = chunks(mrkdwn(self._said), 3_500)[0] + " …"
-            await self._update(self._placeholder, text)
+            await sheets.change(self._calls, self._thread.channel, self._placeholder, Sheet((), text))
 
     async def _start(self, patience_s: float) -> None:
         method = "chat.startStream"
@@ -116,8 +119,7 @@ class SlackStream:
             except Refused as refused:
                 self._lacks.note(method, refused)
         if self._stream is None:
-            posted = await self._calls.call("chat.postMessage", self._address(WORKING), patience_s=patience_s)
-            self._placeholder = text_at(posted, "ts")
+            self._placeholder = await self._post(Sheet((), WORKING), patience_s=patience_s)
 
     async def _append(self) -> None:
         """Finished lines only: half a link could be completed into another one."""
@@ -131,53 +133,45 @@ class SlackStream:
 
     # --- when it is settled --------------------------------------------------------------------------
 
-    async def _settle_stream(self, text: str) -> None:
+    async def _settle_stream(self, text: str, answer: Answer | None) -> None:
         """The stream is closed; where the final text is not what was streamed (a guardrail), it replaces it."""
         stream, self._stream = self._stream, None
         args: dict[str, Json] = {"channel": self._thread.channel, "ts": stream}
         rest = text[self._sent :] if text.startswith(self._said[: self._sent]) else None
         if rest and len(rest) <= _STREAM_PIECE:
             args["markdown_text"] = "\n".join(safe_markdown(line) for line in rest.split("\n"))
-        await self._calls.call("chat.stopStream", args, patience_s=_PATIENCE_S)
-        if rest is None or len(rest) > _STREAM_PIECE or not text.strip():
-            await self._replace(stream or "", text)
+        replaced = rest is None or len(rest) > _STREAM_PIECE or not text.strip()
 
-    async def _settle_placeholder(self, text: str) -> None:
+        async def stop(blocks: Sequence[Block]) -> Body:
+            more: dict[str, Json] = {"blocks": list(blocks)} if blocks else {}
+            return await self._calls.call("chat.stopStream", {**args, **more}, patience_s=PATIENCE_S)
+
+        await sheets.with_extra(stop, *(((), ()) if replaced else (cited(answer), rated(answer))))
+        if replaced:
+            await self._replace(stream or "", text, answer)
+
+    async def _settle_placeholder(self, text: str, answer: Answer | None) -> None:
         placeholder, self._placeholder = self._placeholder, None
-        await self._replace(placeholder or "", text)
+        await self._replace(placeholder or "", text, answer)
 
-    async def _replace(self, ts: str, text: str) -> None:
+    async def _replace(self, ts: str, text: str, answer: Answer | None) -> None:
         if not text.strip():
-            await self._calls.call("chat.delete", {"channel": self._thread.channel, "ts": ts}, patience_s=_PATIENCE_S)
+            await self._calls.call("chat.delete", {"channel": self._thread.channel, "ts": ts}, patience_s=PATIENCE_S)
             return
-        first, *rest = spoken(text)
+        first, *rest = spoken(text, answer=answer)
         try:
-            await self._update(ts, first.text, patience_s=_PATIENCE_S)
+            await sheets.change(self._calls, self._thread.channel, ts, first, patience_s=PATIENCE_S)
         except Refused as refused:
             if not refused.gone:
                 raise
-            await self._calls.call("chat.postMessage", self._address(first.text), patience_s=_PATIENCE_S)
+            await self._post(first)
         for sheet in rest:
-            await self._calls.call("chat.postMessage", self._address(sheet.text), patience_s=_PATIENCE_S)
-
-    async def _say(self, text: str) -> None:
-        for sheet in spoken(text):
-            await self._calls.call("chat.postMessage", self._address(sheet.text), patience_s=_PATIENCE_S)
+            await self._post(sheet)
 
     # --- calls ---------------------------------------------------------------------------------------
 
-    async def _update(self, ts: str, text: str, *, patience_s: float = 0) -> None:
-        args: dict[str, Json] = {"channel": self._thread.channel, "ts": ts, "text": text}
-        await self._calls.call("chat.update", args, patience_s=patience_s)
-
-    def _address(self, text: str) -> dict[str, Json]:
-        return {
-            "channel": self._thread.channel,
-            "thread_ts": self._thread_ts,
-            "text": text,
-            "unfurl_links": False,
-            "unfurl_media": False,
-        }
+    async def _post(self, sheet: Sheet, *, patience_s: float = PATIENCE_S) -> str:
+        return await sheets.post(self._calls, self._thread.channel, self._thread_ts, sheet, patience_s=patience_s)
 
     async def _set_status(self, method: str, status: str) -> None:
         if not self._lacks.has(method):

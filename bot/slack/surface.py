@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -13,10 +13,12 @@ from bot.cards import Card
 from bot.messages import ChatUser, Room, SurfaceName, Thread
 from bot.payload import Body, at, flag_at, list_at, text_at
 from bot.ports import Answer, Ask, Book, Home, Posted, Standing, SurfaceError
-from bot.slack.blocks import Drawing, Sheet, draw
+from bot.slack import sheets
+from bot.slack.blocks import draw
 from bot.slack.calls import Calls, Refused
 from bot.slack.deliveries import SLACK
 from bot.slack.home import home_view
+from bot.slack.sheets import PATIENCE_S
 from bot.slack.spoken import spoken
 from bot.slack.standing import standing_of, standing_of_error
 from bot.slack.stream import Lacks, SlackStream
@@ -25,10 +27,8 @@ from policy.model import Json, Subject
 
 log = logging.getLogger(__name__)
 
-_PATIENCE_S = 20.0
 _CHANNELS_FRESH_S = 600.0
 _ROOM_FRESH_S = 60.0
-_NOT_HERE = frozenset({"user_not_in_channel", "not_in_channel", "channel_not_found", "is_archived"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class SlackSurface:
         calls = await self._calls(thread.team)
         posted = Posted(SLACK, thread.team, thread.channel, "")
         for sheet in spoken(text, asks, answer):
-            ts = await _post_sheet(calls, thread.channel, _thread_ts(thread), sheet)
+            ts = await sheets.post(calls, thread.channel, sheets.thread_ts(thread), sheet)
             posted = Posted(SLACK, thread.team, thread.channel, ts)
         return posted
 
@@ -125,14 +125,14 @@ class SlackSurface:
     ) -> None:
         calls = await self._calls(thread.team)
         for sheet in spoken(text, asks, answer):
-            await _whisper_sheet(calls, thread, who, sheet)
+            await sheets.whisper(calls, thread, who, sheet)
 
     async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
         calls = await self._calls(who.team)
-        channel = await _dm(calls, who.user)
+        channel = await sheets.dm(calls, who.user)
         posted = Posted(SLACK, who.team, channel, "")
         for sheet in spoken(text, asks):
-            posted = Posted(SLACK, who.team, channel, await _post_sheet(calls, channel, None, sheet))
+            posted = Posted(SLACK, who.team, channel, await sheets.post(calls, channel, None, sheet))
         return posted
 
     async def begin(self, thread: Thread, who: ChatUser) -> SlackStream:
@@ -152,15 +152,15 @@ class SlackSurface:
         first = draw(card, mentioned, buttons=False) if whole.pages or len(whole.sheets) > 1 else whole
         sent: list[str] = []
         try:
-            sent.append(await _post_sheet(calls, channel, None, first.sheets[0]))
+            sent.append(await sheets.post(calls, channel, None, first.sheets[0]))
             for sheet in (*first.sheets[1:], *whole.pages):
-                sent.append(await _post_sheet(calls, channel, sent[0], sheet, patience_s=_PATIENCE_S))
+                sent.append(await sheets.post(calls, channel, sent[0], sheet, patience_s=PATIENCE_S))
             message_id = "+".join(sent[: len(whole.sheets)])
             if first is not whole:
-                await _redraw(calls, channel, message_id, whole, patience_s=_PATIENCE_S)
+                await sheets.redraw(calls, channel, message_id, whole, patience_s=PATIENCE_S)
         except SurfaceError:
             # Half a card would be decided on half a draft: it is taken back, and the outbox posts it anew.
-            await _take_back(calls, channel, sent)
+            await sheets.take_back(calls, channel, sent)
             raise
         return Posted(SLACK, team, channel, message_id)
 
@@ -170,7 +170,7 @@ class SlackSurface:
         lock = self._drawing.setdefault(key, asyncio.Lock())
         async with lock:  # in the order in which the updates were asked for
             drawing = draw(card, await self._mentioned(posted.team, card))
-            await _redraw(calls, posted.channel, posted.message_id, drawing)
+            await sheets.redraw(calls, posted.channel, posted.message_id, drawing)
 
     async def _mentioned(self, team: str, card: Card) -> tuple[str, ...]:
         """The Slack accounts, in this workspace, of the people the card is for."""
@@ -223,7 +223,7 @@ class SlackSurface:
         """Of ``#name`` in `team`, or in the one workspace there is. Raises `SurfaceError` when the bot is not in it."""
         own = await self.workspace() if team is None else await self.workspaces.of(team)
         channel = await self._channel(own.team, own.calls, name)
-        told = at(await own.calls.call("conversations.info", {"channel": channel}, patience_s=_PATIENCE_S), "channel")
+        told = at(await own.calls.call("conversations.info", {"channel": channel}, patience_s=PATIENCE_S), "channel")
         members: list[str] = []
         async for page in _pages(own.calls, "conversations.members", {"channel": channel}):
             members += [str(member) for member in list_at(page, "members") if member != own.bot_user]
@@ -231,7 +231,7 @@ class SlackSurface:
 
     async def _channel(self, team: str, calls: Calls, destination: str) -> str:
         if destination.startswith("dm:"):
-            return await _dm(calls, destination.removeprefix("dm:"))
+            return await sheets.dm(calls, destination.removeprefix("dm:"))
         if not destination.startswith("#"):
             raise SurfaceError(f"{destination!r} is no place in Slack. Write #channel or dm.")
         wanted, places = destination.removeprefix("#"), self._of(team)
@@ -259,56 +259,6 @@ async def _channels(calls: Calls) -> dict[str, str]:
     return found
 
 
-async def _dm(calls: Calls, user: str) -> str:
-    told = await calls.call("conversations.open", {"users": user}, patience_s=2)
-    return text_at(told, "channel", "id")
-
-
-async def _post_sheet(calls: Calls, channel: str, thread_ts: str | None, sheet: Sheet, *, patience_s: float = 0) -> str:
-    args: dict[str, Json] = {
-        "channel": channel,
-        "thread_ts": thread_ts,
-        "text": sheet.text or "…",
-        "blocks": list(sheet.blocks) or None,
-        "unfurl_links": False,
-        "unfurl_media": False,
-    }
-    posted = await calls.call("chat.postMessage", args, patience_s=patience_s)
-    return text_at(posted, "ts")
-
-
-async def _whisper_sheet(calls: Calls, thread: Thread, who: ChatUser, sheet: Sheet) -> None:
-    if thread.room is Room.DM:
-        await _post_sheet(calls, thread.channel, _thread_ts(thread), sheet)
-        return
-    args: dict[str, Json] = {"channel": thread.channel, "user": who.user, "thread_ts": _thread_ts(thread)}
-    try:
-        drawn: dict[str, Json] = {"blocks": list(sheet.blocks)} if sheet.blocks else {}
-        await calls.call("chat.postEphemeral", {**args, **drawn, "text": sheet.text}, patience_s=_PATIENCE_S)
-    except Refused as refused:
-        if refused.code not in _NOT_HERE:
-            raise
-        await _post_sheet(calls, await _dm(calls, who.user), None, sheet)
-
-
-async def _redraw(calls: Calls, channel: str, message_id: str, drawing: Drawing, *, patience_s: float = 0) -> None:
-    for ts, sheet in zip(message_id.split("+"), drawing.sheets, strict=False):
-        args: dict[str, Json] = {"channel": channel, "ts": ts, "text": sheet.text, "blocks": list(sheet.blocks)}
-        await calls.call("chat.update", args, patience_s=patience_s)
-
-
-async def _take_back(calls: Calls, channel: str, sent: Sequence[str]) -> None:
-    for ts in reversed(sent):
-        try:
-            await calls.call("chat.delete", {"channel": channel, "ts": ts}, patience_s=_PATIENCE_S)
-        except SurfaceError as error:
-            log.warning("Part of a card that could not be posted whole stays behind: %s", error)
-
-
-def _thread_ts(thread: Thread) -> str | None:
-    return None if thread.root == thread.channel else thread.root
-
-
 def _room_of(channel: Json) -> Room:
     if flag_at(channel, "is_im"):
         return Room.DM
@@ -321,7 +271,7 @@ def _room_of(channel: Json) -> Room:
 async def _pages(calls: Calls, method: str, args: dict[str, Json]) -> AsyncIterator[Body]:
     cursor = ""
     for _ in range(100):
-        page: Body = await calls.call(method, {**args, "limit": 999, "cursor": cursor or None}, patience_s=_PATIENCE_S)
+        page: Body = await calls.call(method, {**args, "limit": 999, "cursor": cursor or None}, patience_s=PATIENCE_S)
         yield page
         cursor = text_at(page, "response_metadata", "next_cursor")
         if not cursor:

@@ -203,6 +203,16 @@ class LocalSlack:
         channel, ts = message["channel"], message["ts"]
         await self._control("interact", channel=channel, messageTs=ts, user=user, action=action)
 
+    async def thumb(self, message: dict[str, Any], user: str, value: str) -> None:
+        """Gives the thumb below `message` whose button has `value`."""
+        block = next(block for block in message["blocks"] if block["type"] == "context_actions")
+        (thumbs,) = block["elements"]
+        assert value in (thumbs["positive_button"]["value"], thumbs["negative_button"]["value"])
+        action = {"type": "feedback_buttons", "action_id": thumbs["action_id"], "value": value}
+        channel, ts = message["channel"], message["ts"]
+        action["block_id"] = block.get("block_id", "")
+        await self._control("interact", channel=channel, messageTs=ts, user=user, action=action)
+
     async def submit(self, user: str, text: str) -> None:
         """Submits the open modal."""
         assert self._ws is not None
@@ -325,7 +335,11 @@ class SlackProxy:
         text = self._streams[args["ts"]]
         if method == "chat.stopStream":
             del self._streams[args["ts"]]
-        return await self._forward("chat.update", {"channel": args["channel"], "ts": args["ts"], "text": text})
+        drawn: dict[str, Any] = {}
+        if args.get("blocks"):
+            section = {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+            drawn["blocks"] = [section, *args["blocks"]]
+        return await self._forward("chat.update", {"channel": args["channel"], "ts": args["ts"], "text": text, **drawn})
 
 
 STREAMS = frozenset({"assistant.threads.setStatus", "chat.startStream", "chat.appendStream", "chat.stopStream"})

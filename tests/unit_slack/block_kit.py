@@ -30,7 +30,7 @@ def shown(sheet: Sheet) -> str:
 
 def accept(sheet: Sheet) -> None:
     """Fails where Slack would answer ``invalid_blocks`` or ``msg_blocks_too_long``."""
-    blocks = list(sheet.blocks)
+    blocks = [*sheet.blocks, *sheet.extra]
     assert 0 < len(blocks) <= 50
     assert len(shown(sheet)) <= 13_000
     assert sheet.text
@@ -47,6 +47,9 @@ def _accept(node: Mapping[str, Json]) -> None:
             assert _length(text) <= 150
         case "section":
             fields = node.get("fields")
+            if text is not None:
+                assert _length(text) <= 3_000
+                return
             assert isinstance(fields, list)
             assert 0 < len(fields) <= 10
             assert all(_length(field) <= 2_000 for field in fields)
@@ -56,6 +59,21 @@ def _accept(node: Mapping[str, Json]) -> None:
             assert 0 < len(elements) <= 25
             ids = {str(element["action_id"]) for element in elements if isinstance(element, Mapping)}
             assert len(ids) == len(elements)
+        case "context":
+            elements = node["elements"]
+            assert isinstance(elements, list)
+            assert 0 < len(elements) <= 10
+        case "context_actions":
+            elements = node["elements"]
+            assert isinstance(elements, list)
+            assert 0 < len(elements) <= 5
+        case "feedback_buttons":
+            for name in ("positive_button", "negative_button"):
+                thumb = node[name]
+                assert isinstance(thumb, Mapping)
+                assert _length(thumb["text"]) <= 75
+                assert len(str(thumb["value"])) <= 2_000
+                assert len(str(thumb["accessibility_label"])) <= 75
         case "button":
             assert _length(text) <= 75
             assert len(str(node["value"])) <= 2_000
