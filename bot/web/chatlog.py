@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 from sqlmodel import SQLModel
 
 from audit.writer import Writer
+from bot.answers import Answer
 from bot.cards import Card
 from bot.ports import Ask
 from bot.web import tables
@@ -26,6 +27,7 @@ LINES = 400
 _message: Table = SQLModel.metadata.tables[str(tables.DemoMessage.__tablename__)]
 _seen: Table = SQLModel.metadata.tables[str(tables.DemoSeen.__tablename__)]
 _CARD: TypeAdapter[Card] = TypeAdapter(Card)
+_ANSWER: TypeAdapter[Answer] = TypeAdapter(Answer)
 _ASKS: TypeAdapter[tuple[Ask, ...]] = TypeAdapter(tuple[Ask, ...])
 _Values: TypeAlias = dict[str, Any]
 
@@ -48,6 +50,8 @@ class Line:
     root: str | None = None
     only_for: str | None = None
     asks: tuple[Ask, ...] = ()
+    answer: Answer | None = None
+    """The words are a model's, and rest on these records."""
     card: Card | None = None
     id: int = 0
     at: datetime = datetime(1970, 1, 1, tzinfo=UTC)
@@ -76,6 +80,7 @@ class ChatLog:
             "only_for": line.only_for,
             "text": line.text,
             "asks": _ASKS.dump_python(line.asks, mode="json") if line.asks else None,
+            "answer": None if line.answer is None else _ANSWER.dump_python(line.answer, mode="json"),
             "card": _CARD.dump_python(line.card, mode="json") if line.card else None,
             "created_at": now,
         }
@@ -198,6 +203,7 @@ def _line(row: RowMapping) -> Line:
         root=row["root"],
         only_for=row["only_for"],
         asks=() if row["asks"] is None else _ASKS.validate_python(row["asks"], strict=False),
+        answer=None if row["answer"] is None else _ANSWER.validate_python(row["answer"], strict=False),
         card=None if row["card"] is None else _CARD.validate_python(row["card"], strict=False),
         id=row["id"],
         at=row["created_at"],

@@ -64,6 +64,7 @@ def demo_app(
             Route(room + "/say", pages.say, methods=["POST"]),
             Route(room + "/press", pages.press, methods=["POST"]),
             Route(room + "/ask", pages.ask, methods=["POST"]),
+            Route(room + "/rate", pages.rate, methods=["POST"]),
             Route(room + "/new", pages.new, methods=["POST"]),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
         ],
@@ -132,6 +133,9 @@ class _Pages:
 
     async def ask(self, request: Request) -> Response:
         return await self._answered(request, self._hands.ask)
+
+    async def rate(self, request: Request) -> Response:
+        return await self._answered(request, self._hands.rate)
 
     async def new(self, request: Request) -> Response:
         return await self._answered(request, self._hands.new)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 
 from audit.faults import StoreUnavailable
-from bot.messages import AskAgain, Command, Incoming, LinkAnswer, Press, Room
+from bot.messages import AskAgain, Command, Feedback, Incoming, LinkAnswer, Press, Room
 from bot.ports import Posted, PressReply, Service, SurfaceError
 from bot.web.chatlog import BOT, Line, LineKind
 from bot.web.surface import DemoSurface
@@ -138,6 +138,16 @@ class Hands:
             reply = await self._handed_on(self._service.on_ask_again(AskAgain(view.member.account, press_id, held_id)))
         self._surface.hub.wake()
         return reply.sentence
+
+    async def rate(self, view: View, form: Form) -> str:
+        """A thumb below an answer."""
+        line, thumb = await self._line(view, form), _field(form, "thumb")
+        if line.answer is None or thumb not in ("good", "bad"):
+            raise Refusal("That is no answer to rate. Nothing was done; reload the page.", 404)
+        thread = view.place.thread(line.root or str(line.id))
+        rated = Feedback(view.member.account, thread, f"demo-{uuid.uuid4()}", str(line.id), good=thumb == "good")
+        await self._handed_on(self._service.on_feedback(rated))
+        return "Thank you, that is noted. It changes nothing that was said or done."
 
     async def new(self, view: View, _form: Form) -> str:
         """A new conversation in the DM: what was said before is not the next answer's business."""

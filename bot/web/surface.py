@@ -29,7 +29,7 @@ class DemoStream:
     async def done(self, text: str, answer: Answer | None = None) -> None:
         try:
             if text:
-                await self._surface.say(self._thread, text)
+                await self._surface.say(self._thread, text, answer=answer)
         finally:
             self._surface.hub.settle(self._key)
 
@@ -56,14 +56,15 @@ class DemoSurface:
         return Standing.MEMBER
 
     async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None) -> Posted:
-        line = Line(LineKind.SAID, self._room(thread.channel), BOT, text, root=thread.root, asks=asks)
-        return await self._add(line)
+        room = self._room(thread.channel)
+        return await self._add(Line(LineKind.SAID, room, BOT, text, root=thread.root, asks=asks, answer=answer))
 
     async def whisper(
         self, thread: Thread, who: ChatUser, text: str, asks: tuple[Ask, ...] = (), answer: Answer | None = None
     ) -> None:
         room = self._room(thread.channel)
-        await self._add(Line(LineKind.SAID, room, BOT, text, root=thread.root, only_for=who.user, asks=asks))
+        line = Line(LineKind.SAID, room, BOT, text, root=thread.root, only_for=who.user, asks=asks, answer=answer)
+        await self._add(line)
 
     async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
         room = self._room(f"dm:{who.user}")

@@ -29,6 +29,8 @@ class DemoMessage(SQLModel, table=True):
     """A whisper: the only person who sees it."""
     text: str = Field(sa_column=Column(Text, nullable=False))
     asks: list[Any] | None = Field(default=None, sa_column=Column(json_column()))
+    answer: dict[str, Any] | None = Field(default=None, sa_column=Column(json_column()))
+    """What a model's words rest on; None: they are not a model's."""
     card: dict[str, Any] | None = Field(default=None, sa_column=Column(json_column()))
     created_at: datetime = Field(sa_type=UtcDateTime)
     changed_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

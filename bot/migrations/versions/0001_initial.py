@@ -80,6 +80,7 @@ def upgrade() -> None:
     sa.Column('only_for', sa.String(), nullable=True),
     sa.Column('text', sa.Text(), nullable=False),
     sa.Column('asks', json_column(), nullable=True),
+    sa.Column('answer', json_column(), nullable=True),
     sa.Column('card', json_column(), nullable=True),
     sa.Column('created_at', UtcDateTime(), nullable=False),
     sa.Column('changed_at', UtcDateTime(), nullable=True),
