@@ -145,6 +145,15 @@ async def test_a_slow_press_whose_chat_is_away_still_counts(bench: Bench) -> Non
     assert len(bench.service.presses) == 1
 
 
+async def test_a_press_does_not_wait_for_what_is_noted_of_its_place(bench: Bench) -> None:
+    bench.notes.slow_s = 1.0
+    started = time.monotonic()
+    assert (await bench.press())["type"] == CARD_TYPE
+    assert time.monotonic() - started < 0.9
+    bench.notes.slow_s, bench.notes.broken = 0, True
+    assert (await bench.press(id="f:2"))["type"] == CARD_TYPE
+
+
 async def test_a_press_that_was_not_taken_says_so(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     bench.service.broken = True
     told = await bench.press()

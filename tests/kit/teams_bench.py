@@ -46,8 +46,10 @@ class Notes:
     people: dict[str, str] = field(default_factory=dict)
     fresh: bool = False
     broken: bool = False
+    slow_s: float = 0
 
     async def note(self, body: Any) -> bool:
+        await asyncio.sleep(self.slow_s)
         if self.broken:
             raise OSError("no database")
         self.noted.append(body)
