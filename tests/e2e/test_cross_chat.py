@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.messages import Command, SurfaceName
+from bot.messages import SurfaceName
 from bot.ports import SurfaceError
 from policy.approval import Verb
 from tests.kit.two_chats import ENTRA, FINANCE, SLACK, TEAMS, Floor, account, oid, two_chats
@@ -64,8 +64,7 @@ async def test_the_end_without_effect_stands_on_both_cards(floor: Floor, verb: V
 async def test_a_stop_stands_on_the_cards_of_both_chats(floor: Floor) -> None:
     await floor.ask("dana", SLACK)
     await floor.both_show("Waiting")
-    said = await floor.service.turn.on_command(_command(floor, "kill tool refund.issue wrong amounts"))
-    assert "Stopped" in said
+    assert "Stopped" in await floor.command("ada", TEAMS, "kill tool refund.issue wrong amounts")
     await floor.both_show("Stopped (the tool refund.issue) by Ada Kim acme", REACH_S)
 
 
@@ -231,7 +230,3 @@ async def test_in_neither_chat_is_anything_told_twice(floor: Floor) -> None:
     (summary,) = [said for said in floor.teams.said if "waits for a finance approver" in said.text]
     assert summary.thread.team == ENTRA[floor.service.turn.parts.directory.tenants()[0]]
     assert account("dana", TEAMS).team == summary.thread.team
-
-
-def _command(floor: Floor, text: str) -> Command:
-    return Command(account("ada", TEAMS), floor.dm("ada", TEAMS), f"c{next(floor.numbers)}", text)

@@ -12,7 +12,7 @@ import itertools
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from bot import app, proving
 from bot.agent.routing import Router
 from bot.cards import Card, Item
 from bot.core import Core, Running, open_core, running
-from bot.messages import ChatUser, Incoming, Press, SurfaceName, Thread
+from bot.messages import ChatUser, Command, Incoming, Press, SurfaceName, Thread
 from bot.ports import Ask, Posted, PressReply, SurfaceError
 from bot.settings import read
 from policy.approval import Verb
@@ -52,7 +52,7 @@ NAMES = ("dana", "danb", "ann", "bob", "lee", "ada")
 
 def oid(sub: str) -> str:
     """The Entra object id of somebody of the staff: their externalId, and their account in Teams."""
-    return f"{NAMES.index(sub):08x}-1111-4111-8111-111111111111"
+    return f"{NAMES.index(sub):08x}-1111-4111-8111-abcdefabcdef"
 
 
 def account(sub: str, chat: SurfaceName, tenant: TenantId = ACME) -> ChatUser:
@@ -75,9 +75,14 @@ def staff(tenant: TenantId) -> list[Hire]:
         hire("danb", "Dana Reyes (admin)", "1001", "finance-approvers"),
         hire("ann", "Ann Okafor", "1002", "finance-approvers"),
         hire("bob", "Bob Lindgren", "1003", "finance-approvers"),
-        hire("lee", "Lee Morgan", "1004", "support-leads"),
+        hire("lee", "Lee Morgan", "1004", "support-leads", "support"),
         hire("ada", "Ada Kim", "1005", "countersign-admins"),
     ]
+
+
+def linked_staff(tenant: TenantId) -> list[Hire]:
+    """The same people where Teams accounts are linked like any other."""
+    return [replace(one, accounts=(*one.accounts, ChatUser(TEAMS, ENTRA[tenant], one.sub))) for one in staff(tenant)]
 
 
 @dataclass
@@ -173,6 +178,11 @@ class Floor:
         name = f"p{next(self.numbers)}"
         who = account(sub, chat, tenant)
         return await self.service.turn.on_press(Press(who, name, view.held_id, view.revision, view.digest, verb, text))
+
+    async def command(self, sub: str, chat: SurfaceName, text: str, tenant: TenantId = ACME) -> str:
+        who = account(sub, chat, tenant)
+        name = f"c{next(self.numbers)}"
+        return await self.service.turn.on_command(Command(who, self.dm(sub, chat, tenant), name, text))
 
     async def view(self, held_id: str, tenant: TenantId = ACME) -> HeldView:
         found = await self.core.gateway.view(tenant, held_id)
