@@ -41,6 +41,7 @@ _PAGE = 40_000
 _ENVELOPE = 2_000
 _HEAD = 1_200
 _NAME = 600
+_TOOLTIP = 240
 _FACTS = 10
 _FACT = 2_400
 _QUOTES = 3
@@ -212,7 +213,11 @@ def _button(item: Item, button: Button, name: str | None) -> Json:
     data = action.action_data(
         act, item.held_id, revision=item.revision, digest=item.digest, verb=button.verb, text_in=name
     )
-    return execute(button.label[:75], act, data, style=_STYLES.get(button.verb, ""), takes_inputs=name is not None)
+    label = button.label[:75]
+    # Several calls on one card have the same buttons; whoever hears them read out must know which is which.
+    what = f"{label}: {unshown(start(one_line(item.headline), _TOOLTIP, ' …'))}"
+    style = _STYLES.get(button.verb, "")
+    return execute(label, act, data, style=style, takes_inputs=name is not None, tooltip=what)
 
 
 class _Writer:

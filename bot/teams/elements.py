@@ -110,7 +110,9 @@ def columns(*pairs: tuple[int, Element], spacing: str = "") -> Element:
     return {**element, "spacing": spacing} if spacing else element
 
 
-def execute(title: str, verb: str, data: Json, *, style: str = "", takes_inputs: bool = True) -> Json:
+def execute(
+    title: str, verb: str, data: Json, *, style: str = "", takes_inputs: bool = True, tooltip: str = ""
+) -> Json:
     """A button that asks the bot at once; a client that does not know these sends a message instead."""
     inputs = "auto" if takes_inputs else "none"
     action: dict[str, Json] = {"type": "Action.Execute", "title": title, "verb": verb, "data": data}
@@ -119,6 +121,8 @@ def execute(title: str, verb: str, data: Json, *, style: str = "", takes_inputs:
         drawn["associatedInputs"] = inputs
         if style:
             drawn["style"] = style
+        if tooltip:
+            drawn["tooltip"] = tooltip
     return {**action, "fallback": instead}
 
 

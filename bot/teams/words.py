@@ -22,7 +22,7 @@ WELCOME: Final = (
     "I look up customers and orders, draft e-mails and refunds, and do nothing that cannot be undone before the right "
     "person has approved exactly that."
 )
-WELCOME_PERSONAL: Final = "Just write to me. Nobody else reads what we say here."
+WELCOME_PERSONAL: Final = "Just write to me, or press one of these:"
 WELCOME_SHARED: Final = (
     "Mention me to ask for something. Requests that need an approval may be posted here; what I find for one person "
     "I tell that person alone."

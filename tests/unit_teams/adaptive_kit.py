@@ -33,6 +33,7 @@ _SPACING = _one_of("None", "Small", "Default", "Medium", "Large", "ExtraLarge", 
 _BLOCK = {"spacing": _SPACING, "separator": _flag}
 _ACTION = {
     "title": _text,
+    "tooltip": _text,
     "data": _any,
     "style": _one_of("default", "positive", "destructive"),
     "associatedInputs": _one_of("auto", "none"),

@@ -159,6 +159,8 @@ def test_a_card_has_as_many_sheets_settled_as_waiting() -> None:
     refresh = third.card["refresh"]
     assert isinstance(refresh, Mapping)
     assert refresh["action"]["data"]["held"] == "held9"  # type: ignore[index, call-overload]
+    heard = {str(node.get("tooltip")) for node in elements(third, "Action.Execute") if node["title"] == "Approve"}
+    assert heard == {f"Approve: Refund 42.00 USD for order {1041 + n} to Ada Lindqvist" for n in (9, 10, 11)}
     inputs = [str(node["id"]) for sheet in waiting.sheets for node in elements(sheet, "Input.Text")]
     assert inputs == [f"text_{n}" for n in range(11)]
 
