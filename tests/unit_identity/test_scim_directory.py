@@ -250,3 +250,74 @@ def test_ten_thousand_people_are_no_scan_for_one(conn: Connection) -> None:
     assert len(DIRECTORY.people(conn, ACME)) == 10_000
     # No stopwatch test: one look-up against reading everybody, in the same run.
     assert one < (time.perf_counter() - everybody) / 10
+
+
+# --- accounts that need no link ----------------------------------------------------------------------------
+
+
+TEAMS, TID = SurfaceName("teams"), "aaaaaaaa-0000-4000-8000-000000000000"
+OID = "00000001-1111-4111-8111-abcdefabcdef"
+OWN_ENTRA = SomeTenants(TENANTS.tenants, {**TENANTS.teams, ("teams", TID): ACME}, {ACME: (TID,)})
+
+
+def entra_link(account: str, sub: str) -> IdentityLink:
+    given = link(account, sub).model_dump() | {"surface": "teams", "team": TID}
+    return IdentityLink(**given)
+
+
+def bar(account: str, tenant: TenantId = ACME) -> IdentityBar:
+    return IdentityBar(
+        tenant=tenant, surface="teams", team=TID, account=account, cause="by_holder", by="x", barred_at=NOW
+    )
+
+
+def test_an_entra_account_is_its_person_without_a_link(conn: Connection) -> None:
+    directory, who = ScimDirectory(OWN_ENTRA), ChatUser(TEAMS, TID, OID)
+    add(conn, user("u1", OID), user("u2", "no-object-id"), link("U1", OID))
+    found = directory.by_account(conn, who)
+    assert found is not None
+    assert found.accounts == (ChatUser(SLACK, "T1", "U1"), who)
+    assert [person.accounts for person in directory.people(conn, ACME)] == [found.accounts, ()]
+    assert directory.implied(who) == found.subject
+    for other in (
+        ChatUser(TEAMS, TID, OID.upper()),
+        ChatUser(TEAMS, TID, "no-object-id"),
+        ChatUser(TEAMS, TID, OID, "E1"),
+        ChatUser(SurfaceName("slack"), "T1", OID),
+        ChatUser(TEAMS, "bbbbbbbb-0000-4000-8000-000000000000", OID),
+    ):
+        assert directory.by_account(conn, other) is None, other
+        assert directory.implied(other) is None, other
+
+
+def test_a_link_says_otherwise_and_a_bar_says_nobody(conn: Connection) -> None:
+    directory, who = ScimDirectory(OWN_ENTRA), ChatUser(TEAMS, TID, OID)
+    other = OID.replace("1-", "2-", 1)
+    add(conn, user("u1", OID), user("u2", other), bar(other), bar(OID, GLOBEX))
+    assert directory.by_account(conn, ChatUser(TEAMS, TID, other)) is None
+    barred = directory.by_subject(conn, ACME, Subject(ISSUER, other))
+    assert barred is not None
+    assert barred.accounts == ()
+    add(conn, entra_link(OID, other))
+    found = directory.by_account(conn, who)
+    assert found is not None
+    assert (found.subject.sub, found.accounts) == (other, (who,))
+    by_sub = {person.subject.sub: person.accounts for person in directory.people(conn, ACME)}
+    assert by_sub == {OID: (), other: (who,)}
+
+
+def test_ten_thousand_links_are_no_scan_for_one_who_needs_none(conn: Connection) -> None:
+    names = [f"{n:08x}-1111-4111-8111-abcdefabcdef" for n in range(10_000)]
+    conn.execute(sa.insert(table(ScimResource)), [user(f"u{n}", name).model_dump() for n, name in enumerate(names)])
+    linked = [entra_link(name, name).model_dump() for name in names[1:]]
+    conn.execute(sa.insert(table(IdentityLink)), linked)
+    if conn.dialect.name == "postgresql":
+        conn.execute(sa.text("ANALYZE"))
+    directory = ScimDirectory(OWN_ENTRA)
+    began = time.perf_counter()
+    for _ in range(20):
+        assert directory.by_account(conn, ChatUser(TEAMS, TID, names[0])) is not None
+    assert (time.perf_counter() - began) / 20 < 0.05
+    began = time.perf_counter()
+    assert len(directory.people(conn, ACME)) == 10_000
+    assert time.perf_counter() - began < 10

@@ -327,3 +327,39 @@ def test_no_problem_ever_holds_a_secret(tmp_path: Path) -> None:
     said = problems(tmp_path, GOOD.replace("T0GLOBEX", "C0"))
     assert "the-secret" not in "".join(said)
     assert "another-secret" not in "".join(said)
+
+
+# --- whose accounts need no link -----------------------------------------------------------------------------
+
+
+def entra_teams(more: str = "", team: str = TID) -> str:
+    return GOOD.replace(
+        "teams: [{surface: slack, team: T0GLOBEX}]", f"teams: [{{surface: teams, team: {team.upper()}{more}}}]"
+    )
+
+
+def test_teams_of_the_own_entra_tenant_need_no_link(tmp_path: Path) -> None:
+    found = read(tmp_path, entra_teams())
+    assert found.own_teams(TenantId("globex")) == (TID,)
+    assert found.teams_of(TenantId("globex")) == ((TEAMS, TID),)
+    # Acme's people come from Okta, so its Teams says nothing of who they are.
+    assert found.own_teams(TenantId("acme")) == ()
+    assert found.own_teams(TenantId("nobody")) == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        entra_teams(", linking: required"),
+        entra_teams(team="99999999-1111-4111-8111-11111111abcd"),
+        entra_teams().replace(f"    tid: {TID}", f"    tid: {TID}\n    subject_claim: sub"),
+    ],
+    ids=["required", "another Entra tenant", "another subject"],
+)
+def test_anything_else_needs_links(tmp_path: Path, text: str) -> None:
+    assert read(tmp_path, text).own_teams(TenantId("globex")) == ()
+
+
+def test_linking_cannot_be_loosened(tmp_path: Path) -> None:
+    (told,) = problems(tmp_path, entra_teams(", linking: never"))
+    assert "'never' is not a way of linking. Write one of: required." in told
