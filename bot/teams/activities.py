@@ -119,9 +119,8 @@ class _Handler(ActivityHandler):  # type: ignore[misc]
     async def on_message_activity(self, turn_context: TurnContext) -> None:
         body = raw(turn_context)
         value = at(body, "value")
-        action = read_action(value) if isinstance(value, dict) else None
-        if action is not None:
-            await self._invokes.submitted(body, action)
+        if isinstance(value, dict) and "cs" in value:
+            await self._invokes.submitted(body, read_action(value))
             return
         message = deliveries.incoming(body)
         if message is None:

@@ -51,12 +51,15 @@ class Invokes:
             case _:
                 return Reply(501)
 
-    async def submitted(self, body: Body, action: Action) -> None:
+    async def submitted(self, body: Body, action: Action | None) -> None:
         """The same buttons where a client knows no Universal Actions: they come as a message, which has no answer.
 
-        Returns when the press counts.
+        Returns when the press counts. None: of another version of ours.
         """
         if isinstance(action, Refreshed):
+            return
+        if action is None:
+            self._late.go_on(self._tell(body, PressReply(NOT_OURS)))
             return
         reply = await self._taken(self._decide(body, action))
         self._late.go_on(self._tell(body, reply))
