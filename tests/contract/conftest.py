@@ -97,7 +97,8 @@ async def demo(folder: Path, _request: pytest.FixtureRequest) -> AsyncIterator[C
     member, other = ChatUser(name, "demo", "dana"), ChatUser(name, "demo", "ann")
 
     async def seen(channel: str, who: ChatUser) -> list[str]:
-        return [f"{line.text} {line.card or ''}" for line in await log.lines(channel, who.user)]
+        lines = await log.lines(channel, who.user)
+        return [f"{line.text} {line.card or ''} {line.answer.cited if line.answer else ''}" for line in lines]
 
     try:
         yield Chat(
