@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
@@ -77,6 +78,9 @@ class Teams:
         return [(status, actor) for name, status, actor in await self.product.audit() if name == kind]
 
 
+House: TypeAlias = Callable[..., AbstractAsyncContextManager[Teams]]
+
+
 def press(who: str, item: Item, verb: Verb = Verb.APPROVE, *, id: str, text: str = "", **forged: Any) -> Body:  # noqa: A002
     data: dict[str, Any] = dict(
         action_data(PRESS, item.held_id, revision=item.revision, digest=item.digest, verb=verb)  # type: ignore[arg-type]
@@ -86,7 +90,8 @@ def press(who: str, item: Item, verb: Verb = Verb.APPROVE, *, id: str, text: str
 
 
 @pytest.fixture
-async def teams(engine_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Teams]:
+def house(engine_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    """The demo's people, with accounts in Teams."""
     told = (kit.ROOT / "bot" / "web" / "demo" / "directory.yaml").read_text("utf-8")
     told = told.replace("surface: demo, team: demo", f"surface: teams, team: {TENANT}")
     for who in STAFF:
@@ -96,18 +101,42 @@ async def teams(engine_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(kit, "SURFACE", TEAMS)
     monkeypatch.setattr(kit, "DirectoryFile", lambda _demo: DirectoryFile(listed))
     monkeypatch.setattr(kit, "RecordedChat", lambda: TeamsChat(name=TEAMS))
-    business = f"sqlite:///{tmp_path / 'business.sqlite'}"
-    async with kit.running(engine_url, business, refund_and_mail) as made:
-        parts = made.parts
 
-        def tenant_of(team: str) -> TenantId | None:
-            return parts.directory.tenant_of(TEAMS, team)
+    @asynccontextmanager
+    async def opened(launch: bool = True) -> AsyncIterator[Teams]:
+        business = f"sqlite:///{tmp_path / 'business.sqlite'}"
+        async with kit.running(engine_url, business, refund_and_mail, launch=launch) as made:
+            parts = made.parts
 
-        where = Whereabouts(parts.writer, parts.audit, tenant_of, parts.clock)
-        assert isinstance(made.chat, TeamsChat)
-        activities = TeamsActivities(made.turn, made.chat, where)
-        yield Teams(made, activities)
-        await activities.close()
+            def tenant_of(team: str) -> TenantId | None:
+                return parts.directory.tenant_of(TEAMS, team)
+
+            where = Whereabouts(parts.writer, parts.audit, tenant_of, parts.clock)
+            assert isinstance(made.chat, TeamsChat)
+            activities = TeamsActivities(made.turn, made.chat, where)
+            yield Teams(made, activities)
+            await activities.close()
+
+    return opened
+
+
+@pytest.fixture
+async def teams(house: House) -> AsyncIterator[Teams]:
+    async with house() as made:
+        yield made
+
+
+async def test_inv07_what_was_acknowledged_before_a_crash_is_done_after_it(house: House) -> None:
+    """The first replica acknowledges and does nothing more; Teams never delivers again."""
+    async with house(launch=False) as dies:
+        await dies.write("dana", ASK)
+        assert dies.product.model.asked == 0
+    async with house() as lives:
+        item = await lives.product.item("Refund")
+        await lives.write("dana", ASK)
+        await lives.product.quiet()
+        assert len(await lives.rows("turn.started")) == 1
+        assert (await lives.press("ann", item, id="f:1"))["type"] == CARD_TYPE
 
 
 async def test_inv07_a_message_that_teams_delivers_again_is_one_turn(teams: Teams) -> None:
