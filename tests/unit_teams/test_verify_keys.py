@@ -207,6 +207,8 @@ async def test_while_nobody_can_be_asked_the_gate_says_so_and_lets_nobody_in() -
         {"jwks_uri": "http://keys.evil.example/keys"},
         {"jwks_uri": "file:///etc/passwd"},
         {"jwks_uri": ["/keys"]},
+        {"jwks_uri": "http://somebody@{host}/keys"},
+        {"jwks_uri": "http://{host}/keys#elsewhere"},
     ],
 )
 async def test_metadata_that_is_not_the_bot_connectors_is_not_believed(
@@ -214,7 +216,9 @@ async def test_metadata_that_is_not_the_bot_connectors_is_not_believed(
 ) -> None:
     assert await house.key("bf-1") == "msteams"
     good = {"issuer": ISSUER, "jwks_uri": f"{house.idp.base}/keys"}
-    house.idp.says(METADATA, good | document)
+    host = house.idp.base.removeprefix("http://")
+    said = {name: value.format(host=host) if isinstance(value, str) else value for name, value in document.items()}
+    house.idp.says(METADATA, good | said)
     house.publishes(SECOND)
     house.clock.now += FRESH_S
     assert await house.key("bf-2") == "unknown"
