@@ -246,7 +246,7 @@ async def test_a_client_without_universal_actions_sends_a_message(bench: Bench) 
 
 
 async def test_an_old_clients_button_of_another_version_says_so(bench: Bench) -> None:
-    assert await bench.deliver(group("hello", mention=False, value={"cs": 2, "act": "press"})) == (200, "")
+    assert await bench.deliver(personal("hello", value={"cs": 2, "act": "press"})) == (200, "")
     await bench.rested()
     assert [(one.text, one.only_for) for one in bench.chat.said] == [(NOT_OURS, RITA_ID)]
     assert (bench.service.presses, bench.service.messages) == ([], [])
