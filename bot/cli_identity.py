@@ -21,6 +21,7 @@ from bot.console import DONE, FOUND, WRONG_USE, AsJson, Demo, Shell, Tenant, ans
 from bot.identity import links
 from bot.identity.directory import DirectoryFile
 from bot.identity.link_commands import end_link, held
+from bot.identity.link_words import TEAMS
 from bot.identity.links import How, LinkedElsewhere
 from bot.identity.people import person_key
 from bot.messages import ChatUser, SurfaceName
@@ -277,7 +278,13 @@ def _described(person: Person, policy: Policy, key: PersonKey) -> dict[str, Json
         "may_approve": sorted(approves),
         "person_key": person_key(person, key),
         "accounts": [str(account) for account in person.accounts],
+        "accounts_of_the_idp": [str(account) for account in person.accounts if _own(person, account)],
     }
+
+
+def _own(person: Person, account: ChatUser) -> bool:
+    """Whether chat and IdP know the account by one id: in Teams, where both are one Entra tenant."""
+    return account.surface == TEAMS and account.user == person.subject.sub
 
 
 def _cell(value: Json) -> str:

@@ -13,6 +13,7 @@ from typing import TypeAlias, assert_never
 from audit.event import Event, Kind
 from bot import card_text
 from bot.cards import Tone
+from bot.identity.link_words import account, plain
 from bot.messages import ChatUser, Command
 from bot.parts import ADMIN, Parts
 from bot.store import Once
@@ -164,7 +165,7 @@ async def _plain(parts: Parts, who: Principal, word: Plain) -> str:
         case Plain.HELP:
             return HELP
         case Plain.WHOAMI:
-            return _whoami(parts, who)
+            return await _whoami(parts, who)
         case Plain.PENDING:
             return await _pending(parts, who)
         case Plain.STATUS:
@@ -173,7 +174,7 @@ async def _plain(parts: Parts, who: Principal, word: Plain) -> str:
             assert_never(word)
 
 
-def _whoami(parts: Parts, who: Principal) -> str:
+async def _whoami(parts: Parts, who: Principal) -> str:
     policy = parts.policy(who.tenant)
     tools = sorted(policy.roles.tools_of(who.roles))
     approves = sorted(
@@ -188,7 +189,16 @@ def _whoami(parts: Parts, who: Principal) -> str:
     ]
     if approves:
         lines.append(f"You may approve, for others: {', '.join(approves)}.")
+    person = await parts.book.by_subject(who.tenant, who.subject)
+    accounts = () if person is None else person.accounts
+    if len(accounts) > 1:  # one person wherever they write: nobody approves their own request from another chat
+        lines.append("All of these accounts are you:")
+        lines += [f"- {plain(account(one))}{_unlinked(parts, one, who)}" for one in accounts]
     return "\n".join(lines)
+
+
+def _unlinked(parts: Parts, one: ChatUser, who: Principal) -> str:
+    return " (your company account itself)" if parts.directory.implied(one) == who.subject else ""
 
 
 async def _pending(parts: Parts, who: Principal) -> str:

@@ -90,6 +90,9 @@ async def test_unlinking_ends_an_account_that_needs_no_link(floor: Floor) -> Non
     """By its holder and by an admin; `whoami` and `link` say how it is."""
     turn = floor.command
     assert "needs no link" in await turn("ann", TEAMS, "link")
+    whoami = await turn("ann", SLACK, "whoami")
+    assert f"Microsoft Teams, team aaaaaaaa-0000-4000-8000-000000000000, user {oid('ann')} (your company" in whoami
+    assert "Slack, team T0ACME, user U-ann\n" in whoami
     assert "linked to nobody any more" in await turn("ann", TEAMS, "unlink")
     assert await known(floor, "ann") == (True, False)
     assert "I do not know who you are" in await turn("ann", TEAMS, "whoami")
