@@ -77,6 +77,8 @@ class Operator:
 def serve(settings: Settings) -> None:
     """Serve the configured chats until SIGINT or SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    # It writes the address of every request, and in addresses of chats people and conversations are named.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
     with _sentences():
         require_chat(settings)
         for warning in _require_migrated(settings):

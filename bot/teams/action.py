@@ -105,6 +105,10 @@ def read_action(value: Body) -> Action | None:
 
 def _pressed(data: Json, held_id: str, verb: Verb | None) -> Pressed | None:
     revision, digest = _number(data, "rev"), _identifier(data, "digest")
+    if verb is Verb.WITHDRAW and at(data, "digest") == "":
+        # Below the summary of what waits no draft is shown: the button names the request alone, and takes back
+        # whatever it says by then.
+        digest = ""
     if verb is None or revision is None or digest is None:
         return None
     return Pressed(held_id, revision, digest, verb, _text(data))
