@@ -6,6 +6,7 @@ Knows ids and states only. What people wrote is in the transcript and on the app
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -192,7 +193,8 @@ def feedback_key(feedback: Feedback) -> str:
     """The name of one thumb: its delivery, or what was rated by whom if the chat gave it none."""
     who = feedback.who
     name = feedback.feedback_id or f"{feedback.thread.channel}:{feedback.message_id}:{who.user}:{feedback.good}"
-    return f"{who.surface}:{who.team}:feedback:{name}"
+    # A hash: a thumb's id may be of any length and hold what a database keeps in no text.
+    return f"{who.surface}:{who.team}:feedback:{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()}"
 
 
 def forget_seen(conn: Connection, before: datetime) -> int:

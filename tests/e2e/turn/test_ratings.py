@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import sqlalchemy as sa
@@ -49,6 +50,13 @@ async def test_a_thumb_without_an_id_is_still_one(product: Product) -> None:
         await product.turn.on_feedback(_thumb(feedback_id=""))
     await product.turn.on_feedback(_thumb(good=True, feedback_id=""))
     assert [row[0] for row in await _rated(product)] == ["bad", "good"]
+
+
+async def test_an_odd_id_is_an_id(product: Product) -> None:
+    for odd in ("a\x00b", "\ud800", "x" * 100_000):
+        for _ in range(2):
+            await product.turn.on_feedback(replace(_thumb(feedback_id=odd), message_id=odd))
+    assert len(await _rated(product)) == 3
 
 
 async def test_a_reason_is_kept_in_the_transcript_alone_and_masked(product: Product) -> None:
