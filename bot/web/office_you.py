@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, assert_never
 
 from sqlalchemy.engine import Connection
@@ -11,10 +12,12 @@ from starlette.responses import Response
 
 from bot.identity import links
 from bot.identity.links import How, Link
+from bot.messages import ChatUser
 from bot.web.office_paper import nobody_here, page
 from bot.web.office_visitor import Reception, Visitor
 
 HERE: Final = "/you"
+OWN: Final = "it is your company account itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,15 @@ class Rights:
 
     asks: tuple[str, ...]
     approves: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A chat account of the reader's. `since` None: it needs no link."""
+
+    who: ChatUser
+    since: datetime | None
+    how: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +50,10 @@ class YouPages:
             return links.of_subject(conn, visitor.tenant, visitor.signed.subject)
 
         found = await self.reception.parts.writer.read(unit)
-        accounts = [(link, how(link)) for link in found]
+        linked = [Account(link.who, link.linked_at, how(link)) for link in found]
+        known = {one.who for one in linked}
+        own = [Account(who, None, OWN) for who in visitor.signed.person.accounts if who not in known]
+        accounts = [*linked, *own]
         return page("you.html", visitor, HERE, accounts=accounts, rights=self._rights(visitor))
 
     def _rights(self, visitor: Visitor) -> Rights:

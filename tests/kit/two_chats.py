@@ -17,21 +17,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import sqlalchemy as sa
 import yaml
+from starlette.applications import Starlette
 
 from bot import app, proving
 from bot.agent.routing import Router
 from bot.cards import Card, Item
-from bot.core import Core, Running, open_core, running
+from bot.core import Core, Running, open_core, running, utc_now
+from bot.identity import sessions
 from bot.messages import ChatUser, Command, Incoming, Press, SurfaceName, Thread
 from bot.ports import Ask, Posted, PressReply, SurfaceError
 from bot.settings import read
+from bot.web.browser import static_mount
 from policy.approval import Verb
 from policy.model import Principal, Subject, TenantId
 from policy.model_rules import Adapter, ModelName, Models
 from policy.rules import FILE_NAMES
-from tests.kit.office_house import asked_for
+from tests.kit.office_house import asked_for, text_of
 from tests.kit.provision import Hire, Idp
 from tests.kit.scripted import RecordedChat, ScriptedModel
 from tools.held import HeldView
@@ -47,6 +51,7 @@ ENTRA: Mapping[TenantId, str] = {
 }
 ISSUER: Mapping[TenantId, str] = {name: f"https://login.microsoftonline.com/{tid}/v2.0" for name, tid in ENTRA.items()}
 FINANCE = "#finance-approvals"
+BASE = "https://countersign.example"
 NAMES = ("dana", "danb", "ann", "bob", "lee", "ada")
 
 
@@ -131,6 +136,7 @@ class Floor:
     slack: Chat
     teams: Chat
     model: ScriptedModel
+    site: Starlette
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def chat(self, name: SurfaceName) -> Chat:
@@ -218,6 +224,21 @@ class Floor:
             assert time.monotonic() < end, f"not so within {seconds} s\n{self.told()}"
             await asyncio.sleep(0.02)
 
+    async def page(self, sub: str, path: str, tenant: TenantId = ACME) -> str:
+        """What somebody who is signed in reads there."""
+
+        def unit(conn: sa.Connection) -> str:
+            secret, events = sessions.start(conn, tenant, subject(sub, tenant), utc_now())
+            self.core.audit.append(conn, events)
+            return secret
+
+        cookie = {"cookie": f"__Host-cs-session={await self.core.writer.run(unit)}"}
+        transport = httpx2.ASGITransport(app=self.site)
+        async with httpx2.AsyncClient(transport=transport, base_url=BASE, headers=cookie) as browser:
+            answer = await browser.get(path)
+        assert answer.status_code == 200, answer.text
+        return text_of(answer)
+
     async def quiet(self) -> None:
         """Until nothing waits to be told or run."""
         schema = "dbos." if self.core.engine.dialect.name == "postgresql" else ""
@@ -292,7 +313,7 @@ async def two_chats(
             "COUNTERSIGN_POLICY_DIR": str(policy),
             "COUNTERSIGN_TENANTS": str(folder / "tenants.yaml"),
             "COUNTERSIGN_PERSON_KEY": "employee_number",
-            "COUNTERSIGN_BASE_URL": "https://countersign.example",
+            "COUNTERSIGN_BASE_URL": BASE,
         },
         file_here=False,
     )
@@ -307,13 +328,14 @@ async def two_chats(
         router = Router(only, {Adapter.OFFLINE: lambda _name: model})
         chats = {SLACK: slack, TEAMS: teams}
         async with proving.provider() as idp:
-            pages = proving.pages_of(core, idp, "https://countersign.example", chats)
+            pages = proving.pages_of(core, idp, BASE, chats)
             async with running(
                 core,
                 lambda _core: (slack, teams, proving.office_chat(core)),
                 router,
                 lambda parts: proving.complete(core, pages, parts),
             ) as service:
-                yield Floor(core, service, slack, teams, model)
+                site = Starlette(routes=[*pages.routes, *proving.office_of(service, pages), static_mount()])
+                yield Floor(core, service, slack, teams, model, site)
     finally:
         core.close()
