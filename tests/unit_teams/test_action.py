@@ -77,6 +77,15 @@ def test_every_button_below_an_answer_is_read_back() -> None:
     assert opened["url"] == "https://bot.example/link/1"
 
 
+def test_a_withdrawal_below_a_summary_names_the_request_alone() -> None:
+    """No draft is shown there, so there is no digest of one; a decision without a digest is none."""
+    (said,) = draw_answer("It waits.", (Ask("Withdraw", "withdraw", "h2", 3),))
+    assert said.buttons is not None
+    (button,) = elements(said.buttons, "Action.Execute")
+    assert read_action(dict(button["data"])) == Pressed("h2", 3, "", Verb.WITHDRAW, "")  # type: ignore[arg-type]
+    assert read_action({**PRESS, "digest": ""}) is None
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
