@@ -21,6 +21,8 @@ BOT: Final = "28:"
 REASON_AT_MOST: Final = 2_000
 _KINDS: Final = {"personal": Kind.PERSONAL, "groupchat": Kind.GROUP, "channel": Kind.CHANNEL}
 _PART: Final = ";messageid="
+_ALONE: Final = "a:"
+"""How Teams' ids of personal chats begin; those of chats that others can be in begin with ``19:``."""
 
 
 def team_of(body: Body) -> str:
@@ -29,13 +31,14 @@ def team_of(body: Body) -> str:
 
 
 def kind_of(body: Body) -> Kind:
-    """What the conversation is. Where Teams does not say: a group, unless nothing speaks for more than two."""
+    """What the conversation is. In doubt a group: there nobody is taken to be alone with the bot."""
     kind = _KINDS.get(text_at(body, "conversation", "conversationType").lower())
-    if kind is not None:
-        return kind
-    if text_at(body, "channelData", "channel", "id") or text_at(body, "channelData", "team", "id"):
+    grouped = flag_at(body, "conversation", "isGroup")
+    if kind is None and (text_at(body, "channelData", "channel", "id") or text_at(body, "channelData", "team", "id")):
         return Kind.CHANNEL
-    return Kind.GROUP if flag_at(body, "conversation", "isGroup") else Kind.PERSONAL
+    if kind is None and not grouped and conversation_of(body).startswith(_ALONE):
+        return Kind.PERSONAL
+    return Kind.GROUP if kind is None or (kind is Kind.PERSONAL and grouped) else kind
 
 
 def conversation_of(body: Body) -> str:
