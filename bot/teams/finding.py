@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from sqlalchemy.engine import Connection
 
 from audit.event import Event
 from audit.event import Kind as Fact
+from audit.faults import StoreUnavailable
 from audit.store import AuditStore
 from audit.writer import Writer
 from bot.ports import Book, SurfaceError
@@ -26,8 +28,14 @@ from policy.model import TenantId
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 FRESH_S: Final = 600.0
 """How long a Teams team's list of channels is taken to be right."""
+_AGAIN_S: Final = 5.0
+"""How long, where it does not have a name that is asked for."""
+_SILENT_S: Final = 60.0
+"""How long a team that gives no list is not asked again."""
 
 
 def where(place: Place, root: str = "") -> Where:
@@ -56,6 +64,8 @@ class Finder:
         self._clock = clock
         self._audit = audit
         self._listed: dict[tuple[str, str], float] = {}
+        self._silent: set[tuple[str, str]] = set()
+        """Teams whose list could not be read when it was asked for last."""
         self._names: dict[tuple[str, str], str] = {}
 
     def tenant(self, team: str) -> TenantId:
@@ -68,7 +78,7 @@ class Finder:
     async def at(self, team: str, conversation: str) -> Place:
         """The conversation of that id. Raises: SurfaceError when the bot was never in it, or is not any more."""
         tenant = self.tenant(team)
-        found = await self._writer.read(lambda conn: places.place(conn, tenant, team, conversation))
+        found = await self._read(lambda conn: places.place(conn, tenant, team, conversation))
         if found is None:
             raise SurfaceError("The bot has not been in that conversation in Teams. Add the app there.")
         if found.removed:
@@ -82,7 +92,7 @@ class Finder:
             SurfaceError: they took the bot out of it or blocked it, or it cannot be made.
         """
         tenant = self.tenant(team)
-        own = await self._writer.read(lambda conn: places.personal(conn, tenant, team, person))
+        own = await self._read(lambda conn: places.personal(conn, tenant, team, person))
         if own is not None and not anew:
             if own.removed:
                 raise _left(own)
@@ -107,7 +117,7 @@ class Finder:
             person=person,
             account=met.account if met else None,
         )
-        await self._writer.run(lambda conn: places.remember(conn, tenant, told))
+        await self._run(lambda conn: places.remember(conn, tenant, told))
         return Place(team, begun, Kind.PERSONAL, near.service_url, near.bot, None, None, person, removed=False)
 
     async def destination(self, team: str, destination: str) -> Place:
@@ -123,11 +133,11 @@ class Finder:
     async def near(self, team: str) -> Place | None:
         """Any place in `team`, for its address."""
         tenant = self.tenant(team)
-        return await self._writer.read(lambda conn: places.anywhere(conn, tenant, team))
+        return await self._read(lambda conn: places.anywhere(conn, tenant, team))
 
     async def known(self, team: str, people: Sequence[str]) -> dict[str, Known]:
         tenant = self.tenant(team)
-        return await self._writer.read(lambda conn: places.known(conn, tenant, team, people))
+        return await self._read(lambda conn: places.known(conn, tenant, team, people))
 
     async def theirs(self, team: str, person: str, known: Known | None) -> tuple[Place, ...]:
         """Where `person` can be asked about: their own conversation with the bot, then where they were met last."""
@@ -138,7 +148,7 @@ class Finder:
             found = (places.personal(conn, tenant, team, person), met)
             return tuple(dict.fromkeys(one for one in found if one is not None and not one.removed))
 
-        return await self._writer.read(unit)
+        return await self._read(unit)
 
     async def note_left(self, place: Place, refusal: Refused) -> None:
         """Teams says that the bot is not in `place`, or blocked there: nothing is posted until it comes back."""
@@ -155,13 +165,27 @@ class Finder:
                 }
                 self._audit.append(conn, [Event(Fact.CHAT_REMOVED, tenant, now, "refused", detail=detail)])
 
-        await self._writer.run(unit)
+        await self._run(unit)
+
+    # --- rows ----------------------------------------------------------------------------------------
+
+    async def _read(self, unit: Callable[[Connection], T]) -> T:
+        try:
+            return await self._writer.read(unit)
+        except StoreUnavailable as error:
+            raise SurfaceError(f"It is not known where to speak in Teams: {error}") from error
+
+    async def _run(self, unit: Callable[[Connection], T]) -> T:
+        try:
+            return await self._writer.run(unit)
+        except StoreUnavailable as error:
+            raise SurfaceError(f"What Teams said could not be kept: {error}") from error
 
     # --- names ---------------------------------------------------------------------------------------
 
     async def _named(self, team: str, name: str) -> Place:
         """Lists are read anew when a name is not known, and now and then because channels are renamed."""
-        for stale_s in (FRESH_S, 0.0):
+        for stale_s in (FRESH_S, _AGAIN_S):
             whole = await self._list(team, stale_s)
             found = await self._called(team, name)
             if found:
@@ -183,7 +207,7 @@ class Finder:
 
     async def _called(self, team: str, name: str) -> tuple[Place, ...]:
         tenant = self.tenant(team)
-        shared = await self._writer.read(lambda conn: places.shared(conn, tenant, team))
+        shared = await self._read(lambda conn: places.shared(conn, tenant, team))
         found = places.named(shared, name)
         if found or "/" not in name:
             return found
@@ -197,41 +221,43 @@ class Finder:
         """Reads the channels of every Teams team the bot is in, where the list is older than `stale_s`. False: not all
         could be read."""
         tenant = self.tenant(team)
-        shared = await self._writer.read(lambda conn: places.shared(conn, tenant, team))
+        shared = await self._read(lambda conn: places.shared(conn, tenant, team))
         near = {one.teams_team: one for one in reversed(shared) if one.teams_team is not None}
-        whole = True
         for teams_team, one in near.items():
             key = (team, teams_team)
-            if time.monotonic() - self._listed.get(key, float("-inf")) < stale_s:
+            now = time.monotonic()
+            if now - self._listed.get(key, float("-inf")) < stale_s:
                 continue
             try:
                 listed = await self._connector.channels(where(one), teams_team)
             except SurfaceError as error:
                 log.info("The channels of a team in Teams could not be listed: %s", error)
-                whole = False
+                self._listed[key] = now - FRESH_S + _SILENT_S
+                self._silent.add(key)
                 continue
             noted = partial(places.rename, tenant=tenant, near=one, listed=listed, at=self._clock())
-            await self._writer.run(noted)
-            self._listed[key] = time.monotonic()
+            await self._run(noted)
+            self._listed[key] = now
+            self._silent.discard(key)
             self._names.pop(key, None)
-        return whole
+        return self._silent.isdisjoint((team, teams_team) for teams_team in near)
 
     async def _team_name(self, place: Place) -> str:
+        """Raises: SurfaceError when it cannot be read: a channel of another team must not be taken for it, nor for
+        none."""
         if place.teams_team is None:
             return ""
         key = (place.team, place.teams_team)
         if key not in self._names:
-            try:
-                self._names[key] = await self._connector.team_name(where(place), place.teams_team)
-            except SurfaceError as error:
-                log.info("The name of a team in Teams could not be read: %s", error)
-                return ""
+            self._names[key] = await self._connector.team_name(where(place), place.teams_team)
         return self._names[key]
 
     async def _full_name(self, place: Place) -> str:
         if place.kind is Kind.GROUP:
             return f"the group chat {place.name} ({place.conversation})"
-        return f"#{await self._team_name(place) or '?'}/{place.name}"
+        with contextlib.suppress(SurfaceError):
+            return f"#{await self._team_name(place)}/{place.name}"
+        return place.conversation
 
 
 def _left(place: Place) -> SurfaceError:

@@ -140,12 +140,6 @@ def anywhere(conn: Connection, tenant: TenantId, team: str) -> Place | None:
     return found[0] if found else None
 
 
-def teams(conn: Connection) -> tuple[tuple[TenantId, str], ...]:
-    """Every Entra tenant that was met, with the organisation it belonged to then."""
-    query = sa.select(CONVERSATION.c.tenant, CONVERSATION.c.team).distinct().order_by(CONVERSATION.c.team)
-    return tuple((TenantId(tenant), team) for tenant, team in conn.execute(query))
-
-
 # --- people ------------------------------------------------------------------------------------------
 
 

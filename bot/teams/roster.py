@@ -53,7 +53,11 @@ class Roster:
             self._finder.tenant(who.team)
         except SurfaceError:
             return Standing.STRANGER
-        for place, account, theirs in await self._asked_of(who):
+        try:
+            asked = await self._asked_of(who)
+        except SurfaceError:
+            return Standing.UNKNOWN
+        for place, account, theirs in asked:
             told = await self._ask(where(place), account, who)
             if told is Standing.STRANGER and not theirs:
                 continue  # not everybody is in every chat

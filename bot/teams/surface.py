@@ -214,12 +214,12 @@ class TeamsSurface:
         shown = () if place.kind is Kind.PERSONAL else mentioned
         views = [one.id for one in mentioned if one.id.startswith(_ACCOUNT)]
         try:
-            return await use(*_drawn(card, shown, views))
+            return await use(*_sheets(card, shown, views))
         except Refused as refusal:
             if refusal.status != _BAD_REQUEST or not shown:
                 raise
             log.info("A card is posted without mentions: %s", refusal)
-            return await use(*_drawn(card, (), views))
+            return await use(*_sheets(card, (), views))
 
     async def _redraw(self, place: Place, message_id: str, sheets: Sequence[Sheet]) -> None:
         ids = message_id.split("+")
@@ -268,7 +268,7 @@ class TeamsSurface:
         return await self._roster.facts(await self._finder.destination(team, name))
 
 
-def _drawn(card: Card, mentions: Sequence[Mention], views: Sequence[str]) -> tuple[Drawing, Drawing]:
+def _sheets(card: Card, mentions: Sequence[Mention], views: Sequence[str]) -> tuple[Drawing, Drawing]:
     whole = draw(card, mentions, views)
     if not whole.pages and len(whole.sheets) == 1:
         return whole, whole

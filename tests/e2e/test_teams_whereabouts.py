@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from audit.faults import StoreUnavailable
 from bot.messages import ChatUser, Room, SurfaceName, Thread
 from bot.ports import Home, HomeLine, Standing, SurfaceError
 from bot.teams.deliveries import TEAMS
@@ -109,12 +110,45 @@ async def test_lists_are_not_read_for_every_card(out: Out) -> None:
     assert len(out.rig.called("channels")) == 1
 
 
+async def test_a_database_that_is_down_is_a_fault_of_the_chat(out: Out, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`bot.ports`: a chat raises `SurfaceError` and nothing else."""
+
+    async def down(unit: object) -> object:
+        raise StoreUnavailable("The database cannot be reached.")
+
+    monkeypatch.setattr(out.writer, "read", down)
+    with pytest.raises(SurfaceError):
+        await channel_of(out, "#finance-approvals")
+    with pytest.raises(SurfaceError):
+        await out.surface.say(dm(), "hello")
+    assert await out.surface.standing(person(DANA)) is Standing.UNKNOWN
+    assert await out.surface.room(channel()) is Room.SHARED
+
+
 async def test_a_list_that_cannot_be_read_does_not_hide_what_is_known(out: Out) -> None:
     out.rig.always["channels"] = DROPS
-    assert await channel_of(out, "#finance-approvals") == FINANCE
+    for _ in range(3):
+        assert await channel_of(out, "#finance-approvals") == FINANCE
+    assert len(out.rig.called("channels")) == 1
 
 
 # --- one person -------------------------------------------------------------------------------------
+
+
+async def test_only_lists_that_were_read_say_that_there_is_no_such_place(out: Out) -> None:
+    """`gone`: the card may stand in another chat instead. A list that could not be read proves nothing."""
+    for fault in ("channels", "team"):
+        out.rig.always[fault] = DROPS
+        with pytest.raises(SurfaceError) as caught:
+            await channel_of(out, "#refunds" if fault == "channels" else "#Acme/general")
+        assert not caught.value.gone
+        with pytest.raises(SurfaceError) as caught:
+            await channel_of(out, "#refunds" if fault == "channels" else "#Acme/general")
+        assert not caught.value.gone
+        del out.rig.always[fault]
+    with pytest.raises(SurfaceError) as caught:
+        await channel_of(out, "#refunds")
+    assert caught.value.gone
 
 
 async def test_somebody_who_never_wrote_is_written_to(out: Out) -> None:
