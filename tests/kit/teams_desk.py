@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from tests.kit.slack_desk import plain
 from tests.rigs.local_slack import until
 from tests.rigs.teams_playground import CHANNEL_NAMES, PEOPLE, Member, Rig
 from tests.rigs.teams_wire import BOT, Body, Heard, Shown
@@ -20,6 +21,7 @@ WAIT_S = 40.0
 """Generous: CI has two cores and other tests on them."""
 
 _NAMES = {member.id: member.name for member in PEOPLE}
+_INVISIBLE = re.compile("[\u200b-\u200d\u2060]")
 _ESCAPED = re.compile(r"\\([!-/:-@\[-`{-~])")
 _UNSEEN = frozenset({"$schema", "fallback", "refresh", "speak", "msteams", "data", "summary", "authentication"})
 
@@ -49,7 +51,7 @@ def read(node: Any) -> str:
 
 def _shown(activity: Body) -> str:
     """A text as it reads; emphasis stays as it was written."""
-    text = str(activity.get("text") or "")
+    text = _INVISIBLE.sub("", str(activity.get("text") or ""))
     return text if activity.get("textFormat") == "plain" else _ESCAPED.sub(r"\1", text)
 
 
@@ -73,6 +75,11 @@ def buttons(message: Shown | Body) -> list[Body]:
 
 def labels(message: Shown | Body) -> list[str]:
     return [str(one["title"]) for one in buttons(message)]
+
+
+def held(message: Shown | Body) -> set[str]:
+    """The requests that a message's buttons are about."""
+    return {str(one["data"]["held"]) for one in buttons(message) if "held" in one.get("data", {})}
 
 
 @dataclass
@@ -144,13 +151,17 @@ class Desk:
 
     async def private(self, who: Member, words: str, seconds: float = WAIT_S) -> str:
         """What the bot says to `who` alone, in their own chat."""
-        return read((await self.said(await self.dm(who), words, seconds)).activity)
+        where = await self.dm(who)
+        return read((await self.find(where, lambda text, _m: words in plain(text), f"{words!r}", seconds)).activity)
 
-    async def command(self, who: Member, text: str, words: str, *naming: Member) -> str:
-        """The words of a command as a message; the private answer that comes after it, once it has `words`."""
+    async def command(self, who: Member, text: str, words: str, *naming: Member, at: str | None = None) -> str:
+        """The words of a command as a message; the private answer that comes after it, once it has `words`.
+
+        `at`: not in their own chat, but in this one, to the bot.
+        """
         where = await self.dm(who)
         before = {one.id for one in self.teams.messages(where)}
-        await self.teams.say(where, who, text, naming=naming)
+        await self.teams.say(at or where, who, text, mention=at is not None, naming=naming)
         found = await self.find(where, lambda told, m: words in told and m.id not in before, f"{words!r}")
         return read(found.activity)
 
