@@ -44,7 +44,7 @@ class ServiceUrls:
     """The allow-list. `more`: what TEAMS_SERVICE_URLS adds; http counts on this machine alone, and only from there."""
 
     def __init__(self, more: Iterable[str] = ()) -> None:
-        read = [(url, _read(url, loopback=True)) for url in more]
+        read = [(url, _read(url)) for url in more]
         for url, address in read:
             if address is None:
                 # Settings are not secret, but an address may hold a password by mistake.
@@ -57,7 +57,7 @@ class ServiceUrls:
 
     def allow(self, url: str) -> bool:
         """Whether a token may be sent there. Anything two readers could read as two addresses is refused."""
-        address = _read(url, loopback=True)
+        address = _read(url)
         if address is None:
             return False
         return _of_microsoft(address) or any(_within(address, added) for added in self._more)
@@ -74,12 +74,12 @@ def _within(address: _Address, added: _Address) -> bool:
     return same and f"{address.path}/".startswith(f"{added.path}/")
 
 
-def _read(url: str, *, loopback: bool) -> _Address | None:
-    safe = safe_address(url, loopback=loopback)
+def _read(url: str) -> _Address | None:
+    safe = safe_address(url, loopback=True)
     parts = split(safe) if safe is not None else None
-    if parts is None or parts.query or "?" in url or "#" in url or "@" in parts.netloc or "\\" in url:
+    if parts is None or not parts.hostname or any(sign in url for sign in "?#\\"):
         return None
-    if not _PATH.fullmatch(parts.path) or {".", ".."}.intersection(parts.path.split("/")) or not parts.hostname:
+    if not _PATH.fullmatch(parts.path) or {".", ".."}.intersection(parts.path.split("/")):
         return None
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return _Address(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
