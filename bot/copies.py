@@ -42,6 +42,8 @@ _NOT_TAKEN = ("not_taken", "place_gone")
 
 FOUND = "found:"
 """Begins the destination of a copy that nobody remembers posting."""
+GONE = "gone:"
+"""Begins what a copy shows whose place is not there: what it would have shown."""
 ROUNDS = 5
 """How often a card that changes while it is drawn is drawn again at once."""
 PATIENCE_S = 1.0
@@ -205,7 +207,7 @@ class Copies:
                     return
                 card = await self.draw(found)
                 copies = [copy for copy in await self.of(tenant, card_id) if _chat(copy) == chat]
-                lagging = [copy for copy in copies if copy.drawn != drawn(card)]
+                lagging = [copy for copy in copies if copy.drawn.removeprefix(GONE) != drawn(card)]
                 if not lagging:
                     return
                 faults = [fault for copy in lagging if (fault := await self._update(tenant, copy, card)) is not None]
@@ -228,13 +230,19 @@ class Copies:
                     posted = await surface.post(posted.team, copy.destination, card)
         except SurfaceError as error:
             await self._note(tenant, card.card_id, _key(copy), drawn(card), error, held)
-            if not error.gone:
+            if not error.gone or await self._last(tenant, card, copy):
                 return error
             # Neither the message nor its place is there: nobody sees that it lags. Tried again when it changes.
-            await self._put(tenant, card, Copy(copy.destination, posted, drawn(card)), drawn(card), taken=False)
+            gone = Copy(copy.destination, posted, f"{GONE}{drawn(card)}")
+            await self._put(tenant, card, gone, drawn(card), taken=False)
             return None
         await self._put(tenant, card, Copy(copy.destination, posted, drawn(card)), drawn(card))
         return None
+
+    async def _last(self, tenant: TenantId, card: Card, lost: Copy) -> bool:
+        """Whether somebody has to decide and `lost` was the only place that anybody could."""
+        rest = [copy for copy in await self.of(tenant, card.card_id) if _key(copy) != _key(lost)]
+        return any(item.buttons for item in card.items) and all(copy.drawn.startswith(GONE) for copy in rest)
 
     # --- chats side by side -------------------------------------------------------------------------
 

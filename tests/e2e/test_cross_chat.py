@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.messages import SurfaceName
+from bot.messages import Room, SurfaceName
 from bot.ports import SurfaceError
+from bot.work import Later
 from policy.approval import Verb
-from tests.kit.two_chats import ENTRA, FINANCE, SLACK, TEAMS, Floor, account, oid, two_chats
+from tests.kit.two_chats import ACME, ENTRA, FINANCE, SLACK, TEAMS, Floor, account, oid, two_chats
+from tools.ports import Notice, NoticeKind
 
 REACH_S = 2.0
 
@@ -230,3 +232,50 @@ async def test_in_neither_chat_is_anything_told_twice(floor: Floor) -> None:
     (summary,) = [said for said in floor.teams.said if "waits for a finance approver" in said.text]
     assert summary.thread.team == ENTRA[floor.service.turn.parts.directory.tenants()[0]]
     assert account("dana", TEAMS).team == summary.thread.team
+
+
+async def test_the_only_place_that_is_gone_is_not_given_up_while_somebody_has_to_decide(
+    engine_url: str, tmp_path: Path
+) -> None:
+    async with two_chats(tmp_path / "floor", engine_url, post_to=f'"teams:{FINANCE}"') as floor:
+        view = await floor.ask("dana", SLACK, "180.00", "1043")
+        await floor.until(lambda: floor.shows(TEAMS, "2 different people"))
+        floor.teams.channels.clear()
+        floor.teams.faults["update"] = [SurfaceError("the bot is not in the conversation", gone=True)] * 9
+        await floor.press("ann", SLACK, view)
+        await floor.until(lambda: _noted(floor, ("notice.undelivered", "place_gone", None)))
+        floor.teams.channels.add(FINANCE)
+        await floor.until(lambda: floor.shows(TEAMS, "1 of 2"))
+
+
+# --- what is said besides cards -------------------------------------------------------------------------------
+
+
+async def test_a_question_from_the_other_chat_reaches_the_requester_where_they_asked(floor: Floor) -> None:
+    view = await floor.ask("dana", SLACK)
+    await floor.both_show("Waiting")
+    await floor.press("ann", TEAMS, view, Verb.ASK, "Which parcel service?")
+    await floor.until(lambda: "> Which parcel service?" in floor.slack.heard_by(floor.dm("dana", SLACK)))
+    assert floor.teams.said == []
+    assert (await floor.press("bob", SLACK, view)).sentence == "Approved."
+
+
+async def test_a_reminder_is_told_below_both_cards_once_each_and_one_chat_s_fault_is_its_own(floor: Floor) -> None:
+    view = await floor.ask("dana", SLACK)
+    await floor.both_show("Waiting")
+    await floor.quiet()
+    notice = Notice(NoticeKind.REMINDER, ACME, view.held_id, view.revision)
+
+    def heard() -> list[int]:
+        return [sum("Reminder" in said.text for said in chat.said) for chat in (floor.slack, floor.teams)]
+
+    floor.teams.closed = SurfaceError("Teams did not answer.", retry_after_s=7)
+    with pytest.raises(Later) as later:
+        await floor.service.turn.segments.tell(notice)
+    assert (heard(), later.value.pause_s) == ([1, 0], 7)
+    floor.teams.closed = None
+    for _ in range(2):
+        await floor.service.turn.segments.tell(notice)
+    assert heard() == [1, 1]
+    (said,) = [said for said in floor.teams.said if "Reminder" in said.text]
+    assert (said.thread.team, said.thread.channel, said.thread.room) == (ENTRA[ACME], FINANCE, Room.CHANNEL)
