@@ -226,6 +226,21 @@ async def test_a_refresh_shows_ones_own_view_and_presses_nothing(bench: Bench) -
     assert bench.service.presses == []
 
 
+async def test_ones_own_card_is_asked_for_by_who_one_is_and_what_was_pressed(bench: Bench) -> None:
+    asked: list[tuple[str, str]] = []
+
+    async def mine(who: ChatUser, held_id: str) -> None:
+        asked.append((who.user, held_id))
+
+    bench.service.card_for = mine  # type: ignore[method-assign]
+    data = action_data(PRESS, "h9", revision=1, digest=DIGEST, verb=Verb.APPROVE)
+    arno = group(person=ARNO_ID, account=ARNO)
+    await bench.deliver(invoke(execute(dict(data)), where=arno))  # type: ignore[arg-type]
+    await bench.deliver(invoke(execute(dict(action_data(REFRESH, "h8"))), where=arno))  # type: ignore[arg-type]
+    assert asked == [(ARNO_ID, "h9"), (ARNO_ID, "h8")]
+    assert [(one.held_id, one.revision) for one in bench.service.presses] == [("h9", 1)]
+
+
 async def test_a_refresh_by_somebody_with_nothing_to_see_leaves_the_card(bench: Bench) -> None:
     bench.service.reply = PressReply("")
     value = execute(dict(action_data(REFRESH, "h1")), verb="refresh", trigger="automatic")  # type: ignore[arg-type]
