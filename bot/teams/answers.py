@@ -95,7 +95,7 @@ def _buttons(asks: Sequence[Ask]) -> Sheet | None:
     if not drawn:
         return None
     said = ", ".join(ask.label for ask in asks)
-    return Sheet(adaptive_card([actions(drawn)], said), said)
+    return Sheet(adaptive_card([actions(drawn)], said, wide=False), said)
 
 
 def _ask(ask: Ask) -> Json:

@@ -50,16 +50,22 @@ def adaptive_card(
     *,
     entities: Sequence[Json] = (),
     refresh: Json = None,
+    wide: bool = True,
 ) -> Element:
+    """`wide`: as wide as the chat, for what is to be read; a row of buttons needs no more than it takes."""
     whole: dict[str, Json] = {
         "type": "AdaptiveCard",
         "$schema": SCHEMA,
         "version": CARD_VERSION,
         "speak": re.sub(r"[<>&]", " ", speak),  # it may be SSML
         "fallbackText": TOO_NEW,
-        "msteams": {"width": "Full", "entities": list(entities)} if entities else {"width": "Full"},
         "body": list(body),
     }
+    teams: dict[str, Json] = {"width": "Full"} if wide else {}
+    if entities:
+        teams["entities"] = list(entities)
+    if teams:
+        whole["msteams"] = teams
     if refresh is not None:
         whole["refresh"] = refresh
     return whole

@@ -40,7 +40,7 @@ def draw_welcome(*, personal: bool) -> Sheet:
     ]
     if personal:
         body.append(actions([says(title, said) for title, said in words.PROMPTS]))
-    return Sheet(adaptive_card(body, words.WELCOME), words.WELCOME)
+    return Sheet(adaptive_card(body, words.WELCOME, wide=False), words.WELCOME)
 
 
 def _list(title: str, lines: Sequence[HomeLine], none: str) -> Element:
