@@ -54,10 +54,11 @@ async def test_a_message_is_taken_before_it_is_answered(bench: Bench) -> None:
 
 
 async def test_the_answer_waits_until_the_message_is_durable(bench: Bench) -> None:
-    bench.service.slow_s = 0.6  # twice what an invoke may take
+    bench.service.gate = asyncio.Event()
     working = asyncio.create_task(bench.deliver(personal("Refund order 1042")))
-    done, _ = await asyncio.wait({working}, timeout=0.3)
+    done, _ = await asyncio.wait({working}, timeout=0.6)  # twice what an invoke may take
     assert not done
+    bench.service.gate.set()
     assert await working == (200, "")
     assert len(bench.service.messages) == 1
 
@@ -123,8 +124,9 @@ async def test_who_reads_along_is_asked_of_teams(bench: Bench, said: Body) -> No
     bench.chat.rooms.clear()
     bench.chat.faults["room"] = [SurfaceError("away")]
     await bench.deliver({**said, "id": "3"})
-    bench.chat.slow_s = 0.6
+    bench.chat.gate = asyncio.Event()
     await bench.deliver({**said, "id": "4"})
+    bench.chat.gate.set()
     rooms = [one.thread.room for one in bench.service.messages]
     assert rooms == [Room.CHANNEL, Room.SHARED, Room.SHARED, Room.SHARED]
 
@@ -217,9 +219,10 @@ async def test_a_command_is_answered_to_its_asker_alone(bench: Bench, text: str)
 
 
 async def test_a_command_is_carried_out_before_its_delivery_is_answered(bench: Bench) -> None:
-    bench.service.slow_s = 0.5
+    bench.service.gate = asyncio.Event()
     working = asyncio.create_task(bench.deliver(personal("kill all why")))
-    assert not (await asyncio.wait({working}, timeout=0.25))[0]
+    assert not (await asyncio.wait({working}, timeout=0.6))[0]
+    bench.service.gate.set()
     await working
     assert len(bench.service.commands) == 1
 

@@ -6,13 +6,11 @@ What the service makes of them is tested in `tests/security/test_inv05_teams_pre
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from bot.cards import Card
 from bot.messages import ChatUser
 from bot.ports import PressReply, SurfaceError
 from bot.teams.action import ASK_AGAIN, LINK_NO, LINK_YES, PRESS, REFRESH, WITHDRAW, action_data
@@ -114,12 +112,11 @@ async def test_the_shared_card_is_never_shown_in_place_of_ones_own(bench: Bench)
 
 
 async def test_a_press_that_takes_long_is_answered_and_goes_on(bench: Bench) -> None:
-    bench.service.slow_s = 1.0
-    started = time.monotonic()
+    bench.service.gate = asyncio.Event()
     told = await bench.press(where=group(), card="77")
-    assert time.monotonic() - started < 0.9
     assert (told["type"], told["value"]) == (MESSAGE_TYPE, STILL_AT_IT)
     assert bench.service.presses == []
+    bench.service.gate.set()
     await bench.rested()
     assert len(bench.service.presses) == 1
     assert bench.chat.cards == {(GROUP, "c1"): bench.service.reply.card}
@@ -127,30 +124,28 @@ async def test_a_press_that_takes_long_is_answered_and_goes_on(bench: Bench) -> 
 
 
 async def test_a_card_that_takes_long_is_not_waited_for(bench: Bench) -> None:
-    async def slow(who: ChatUser, held_id: str) -> Card:
-        await asyncio.sleep(1.0)
-        return card()
-
-    bench.service.card_for = slow  # type: ignore[method-assign]
+    bench.service.slow_card = asyncio.Event()
     told = await bench.press()
     assert (told["type"], told["value"]) == (MESSAGE_TYPE, "Counted.")
+    bench.service.slow_card.set()
 
 
 async def test_a_slow_press_whose_chat_is_away_still_counts(bench: Bench) -> None:
-    bench.service.slow_s = 0.6
+    bench.service.gate = asyncio.Event()
     bench.chat.faults["update"] = [SurfaceError("away")]
     bench.chat.faults["direct"] = [SurfaceError("away")]
     await bench.press()
+    bench.service.gate.set()
     await bench.rested()
     assert len(bench.service.presses) == 1
 
 
 async def test_a_press_does_not_wait_for_what_is_noted_of_its_place(bench: Bench) -> None:
-    bench.notes.slow_s = 1.0
-    started = time.monotonic()
+    bench.notes.gate = asyncio.Event()
     assert (await bench.press())["type"] == CARD_TYPE
-    assert time.monotonic() - started < 0.9
-    bench.notes.slow_s, bench.notes.broken = 0, True
+    assert bench.notes.noted == []
+    bench.notes.gate.set()
+    bench.notes.broken = True
     assert (await bench.press(id="f:2"))["type"] == CARD_TYPE
 
 

@@ -46,10 +46,11 @@ class Notes:
     people: dict[str, str] = field(default_factory=dict)
     fresh: bool = False
     broken: bool = False
-    slow_s: float = 0
+    gate: asyncio.Event | None = None
 
     async def note(self, body: Any) -> bool:
-        await asyncio.sleep(self.slow_s)
+        if self.gate is not None:
+            await self.gate.wait()
         if self.broken:
             raise OSError("no database")
         self.noted.append(body)
@@ -63,7 +64,7 @@ class Notes:
 class Chat(RecordedChat):
     welcomed: list[Thread] = field(default_factory=list)
     rooms: dict[str, Room] = field(default_factory=dict)
-    slow_s: float = 0
+    gate: asyncio.Event | None = None
     homes: list[ChatUser] = field(default_factory=list)
 
     async def show_home(self, who: ChatUser, home: Home) -> None:
@@ -71,7 +72,8 @@ class Chat(RecordedChat):
         self.homes.append(who)
 
     async def room(self, thread: Thread) -> Room:
-        await asyncio.sleep(self.slow_s)
+        if self.gate is not None:
+            await self.gate.wait()
         self.fault("room")
         return self.rooms.get(thread.channel, Room.CHANNEL)
 
@@ -81,8 +83,26 @@ class Chat(RecordedChat):
 
 
 @dataclass
+class GatedService(RecordingService):
+    """`gate`: until it opens nothing comes to an end."""
+
+    gate: asyncio.Event | None = None
+    slow_card: asyncio.Event | None = None
+
+    async def _bad_day(self) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        await super()._bad_day()
+
+    async def card_for(self, who: ChatUser, held_id: str) -> Card | None:
+        if self.slow_card is not None:
+            await self.slow_card.wait()
+        return await super().card_for(who, held_id)
+
+
+@dataclass
 class Bench:
-    service: RecordingService
+    service: GatedService
     chat: Chat
     notes: Notes
     activities: TeamsActivities
@@ -114,7 +134,7 @@ def said(reply: Any) -> str:
 @asynccontextmanager
 async def opened() -> AsyncIterator[Bench]:
     """Answers within 0.3 s instead of 2."""
-    service, chat, notes = RecordingService(), Chat(name=TEAMS), Notes()
+    service, chat, notes = GatedService(), Chat(name=TEAMS), Notes()
     service.reply = PressReply("Counted.", card("Approved by Arno"))
     activities = TeamsActivities(service, chat, cast("Whereabouts", notes), answer_within_s=0.3, room_within_s=0.3)
     yield Bench(service, chat, notes, activities)
