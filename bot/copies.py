@@ -11,7 +11,6 @@ import hashlib
 import logging
 from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import partial
 from typing import TypeAlias, TypeVar
 from weakref import WeakValueDictionary
@@ -19,7 +18,6 @@ from weakref import WeakValueDictionary
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from audit.event import Event, Kind
 from bot import card_text, store
 from bot.cards import Card
 from bot.destinations import Aim, Spot, Team
@@ -27,6 +25,7 @@ from bot.messages import Press, SurfaceName
 from bot.parts import Parts
 from bot.ports import Posted, SurfaceError
 from bot.store import POSTED, Copy
+from bot.undelivered import Missed
 from bot.work import Later
 from policy.approval import ApprovalStatus
 from policy.model import TenantId
@@ -38,7 +37,8 @@ log = logging.getLogger("countersign.turn")
 T = TypeVar("T")
 _Key: TypeAlias = tuple[SurfaceName, str, str]
 """Chat, team, destination."""
-_NOT_TAKEN = ("not_taken", "place_gone")
+POSTING = "posting"
+"""What was to be taken where no copy stands yet."""
 
 FOUND = "found:"
 """Begins the destination of a copy that nobody remembers posting."""
@@ -132,7 +132,7 @@ class Copies:
     ) -> Reached:
         """`again`: it is tried even where nobody is there, because nobody else was reached."""
         for spot, fault in faults:
-            await self._note(view.tenant, view.card_id, spot.key, "posting", fault, held=(view.held_id,))
+            await self._note(Missed(view.tenant, view.card_id, *spot.key, POSTING), (view.held_id,), fault)
         worth = tuple(fault for _, fault in faults if again or not fault.gone)
         return Reached(False, tuple(card_text.place(aim.named, spot.surface.name) for spot, _ in faults), worth)
 
@@ -146,7 +146,7 @@ class Copies:
                 posted = await spot.surface.post(spot.team, spot.destination, card)
             except SurfaceError as error:
                 return error
-            await self._put(view.tenant, card, Copy(spot.destination, posted, drawn(card)), "posting")
+            await self._put(view.tenant, card, Copy(spot.destination, posted, drawn(card)), POSTING)
             return None
 
     async def adopt(self, tenant: TenantId, press: Press) -> None:
@@ -229,7 +229,7 @@ class Copies:
                 if not copy.destination.startswith(FOUND):
                     posted = await surface.post(posted.team, copy.destination, card)
         except SurfaceError as error:
-            await self._note(tenant, card.card_id, _key(copy), drawn(card), error, held)
+            await self._note(Missed(tenant, card.card_id, *_key(copy), drawn(card)), held, error)
             if not error.gone or await self._last(tenant, card, copy):
                 return error
             # Neither the message nor its place is there: nobody sees that it lags. Tried again when it changes.
@@ -285,31 +285,19 @@ class Copies:
     # --- rows ---------------------------------------------------------------------------------------
 
     async def _put(self, tenant: TenantId, card: Card, copy: Copy, state: str, *, taken: bool = True) -> None:
-        """`state`: what was to be taken; if it had been refused before, that it was taken after all is a row."""
-        now, key = self._parts.clock(), _key(copy)
+        """`state`: what was to be taken, and was. `taken` False: it was not, and will not be."""
+        now, missed = self._parts.clock(), Missed(tenant, card.card_id, *_key(copy), state)
+        held = tuple(item.held_id for item in card.items)
 
         def unit(conn: Connection) -> None:
             store.put_copy(conn, tenant, card.card_id, copy, now)
-            refused = any(store.told(conn, tenant, card.card_id, _said(key, state, end)) for end in _NOT_TAKEN)
-            if taken and refused and store.mark_told(conn, tenant, card.card_id, _said(key, state, "taken"), now):
-                held = tuple(item.held_id for item in card.items)
-                row = _row(Kind.NOTICE_DELIVERED, "delivered", tenant, card.card_id, key, held, now)
-                self._parts.audit.append(conn, [row])
+            self._parts.audit.append(conn, missed.mended(conn, held, now) if taken else [])
 
         await self._parts.writer.run(unit)
 
-    async def _note(
-        self, tenant: TenantId, card_id: str, key: _Key, state: str, fault: SurfaceError, held: tuple[str, ...]
-    ) -> None:
-        """That a chat did not take it, once for each state of the card."""
-        now, end = self._parts.clock(), "place_gone" if fault.gone else "not_taken"
-
-        def unit(conn: Connection) -> None:
-            if store.mark_told(conn, tenant, card_id, _said(key, state, end), now):
-                row = _row(Kind.NOTICE_UNDELIVERED, end, tenant, card_id, key, held, now, str(fault))
-                self._parts.audit.append(conn, [row])
-
-        await self._parts.writer.run(unit)
+    async def _note(self, missed: Missed, held: tuple[str, ...], fault: SurfaceError) -> None:
+        now = self._parts.clock()
+        await self._parts.writer.run(lambda conn: self._parts.audit.append(conn, missed.noted(conn, held, fault, now)))
 
 
 def later(faults: Sequence[SurfaceError]) -> Later:
@@ -341,26 +329,6 @@ def _chat(copy: Copy) -> Team:
 
 def _key(copy: Copy) -> _Key:
     return copy.posted.surface, copy.posted.team, copy.destination
-
-
-def _said(key: _Key, state: str, end: str) -> str:
-    return f"{end}:{':'.join(key)}:{state[:16]}"
-
-
-def _row(
-    kind: Kind,
-    status: str,
-    tenant: TenantId,
-    card_id: str,
-    key: _Key,
-    held: tuple[str, ...],
-    now: datetime,
-    why: str = "",
-) -> Event:
-    surface, team, destination = key
-    detail = {"card_id": card_id, "held": list(held), "surface": surface, "team": team, "destination": destination}
-    more = {"why": why[:200]} if why else {}
-    return Event(kind, tenant, now, status, detail={**detail, **more})
 
 
 def _pending_cards(conn: Connection, tenant: TenantId) -> dict[Team, list[str]]:
