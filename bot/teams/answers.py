@@ -13,13 +13,14 @@ from bot.ports import Answer, Ask, Source
 from bot.teams import action
 from bot.teams.elements import Element, Sheet, actions, adaptive_card, execute, opens, safe_address
 from bot.teams.markdown import escape, messages
-from bot.teams.plain import visible
+from bot.teams.plain import visible, weight
 from policy.approval import Verb
 from policy.model import Json
 
 MAX_WEIGHT: Final = 24_000
 """Of one message's text, in bytes; Teams refuses a message above 28 kB in some places."""
 _SOURCES = 20
+_CITED = 16_000
 _TITLE = 80
 _DETAIL = 160
 """Teams' own limits for what a citation shows."""
@@ -50,18 +51,29 @@ class Said:
 
 def draw_answer(markdown: str, asks: Sequence[Ask] = (), answer: Answer | None = None) -> tuple[Said, ...]:
     """A plain message, in as many messages as it takes; buttons, sources and thumbs stand with the last."""
-    cited = () if answer is None else answer.sources[:_SOURCES]
-    texts = list(messages(markdown, MAX_WEIGHT))
-    if answer is not None and cited:
-        texts[-1] = f"{texts[-1]}\n\n{_named(cited, len(answer.sources))}"
+    cited = () if answer is None else _citable(answer.sources)
+    named = _named(cited, 0 if answer is None else len(answer.sources))
+    texts = list(messages(markdown, MAX_WEIGHT - weight(named)))
+    if named:
+        texts[-1] = f"{texts[-1]}\n\n{named}"
     said = [Said(text, () if answer is None else (_made_by_ai(()),)) for text in texts]
     label = () if answer is None else (_made_by_ai(cited),)
     said[-1] = Said(texts[-1], label, answer is not None, _buttons(asks))
     return tuple(said)
 
 
+def _citable(sources: Sequence[Source]) -> tuple[Source, ...]:
+    """As many as Teams shows and a message holds."""
+    cited = sources[:_SOURCES]
+    while cited and weight([_citation(1, source) for source in cited]) > _CITED:
+        cited = cited[:-1]
+    return tuple(cited)
+
+
 def _named(cited: Sequence[Source], of: int) -> str:
     """The numbers that Teams turns into citations, with names for clients that do not."""
+    if not cited:
+        return ""
     names = ", ".join(f"{escape(_short(source.title, _TITLE))} [{n}]" for n, source in enumerate(cited, start=1))
     return f"Sources: {names}" + (f" and {of - len(cited)} more" if of > len(cited) else "")
 

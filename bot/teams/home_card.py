@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from bot.ports import Home, HomeLine
 from bot.teams import words
 from bot.teams.elements import Element, Sheet, actions, adaptive_card, container, link, rich, run, safe_address, says
-from bot.teams.plain import start, unshown
+from bot.teams.plain import start, unshown, weight
 from policy.model import Json
 
 _LINES = 20
 """Of each list; in one card."""
 _LINE = 700
+_LIST = 32_000
+"""Bytes of a list, so that both fit a message."""
 
 
 def draw_home(home: Home) -> Sheet:
@@ -47,9 +49,16 @@ def _list(title: str, lines: Sequence[HomeLine], none: str) -> Element:
     drawn: list[Json] = [rich(run(f"{title} ({len(lines)})", bold=True))]
     if not lines:
         drawn.append(rich(run(none), spacing="Small"))
-    drawn += [_line(line) for line in lines[:_LINES]]
-    if len(lines) > _LINES:
-        drawn.append(rich(run(f"… and {len(lines) - _LINES} more. Say pending to see all of them."), spacing="Small"))
+    left = _LIST
+    for number, line in enumerate(lines):
+        element = _line(line)
+        left -= weight(element)
+        if number == _LINES or left < 0:
+            drawn.append(
+                rich(run(f"… and {len(lines) - number} more. Say pending to see all of them."), spacing="Small")
+            )
+            break
+        drawn.append(element)
     return container(drawn, separator=True)
 
 

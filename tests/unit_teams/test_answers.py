@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -194,6 +194,14 @@ def test_a_hundred_sources_are_counted() -> None:
     assert weight(said.activity()) <= 28_000
 
 
+def test_sources_of_any_length_fit() -> None:
+    many = tuple(Source("🙂" * 500, "🙂" * 500) for _ in range(30))
+    said = draw_answer("é " * 20_000, (), Answer(many))
+    assert all(weight(part.text) <= MAX_WEIGHT + 100 for part in said)
+    assert all(weight(part.activity()) <= 60_000 for part in said)
+    assert re.search(r"Sources: .* and \d+ more$", said[-1].text)
+
+
 def test_a_button_that_leads_nowhere_is_left_out() -> None:
     (said,) = draw_answer("x", (Ask("Open", "open", "javascript:alert(1)"),))
     assert said.buttons is None
@@ -213,6 +221,8 @@ def test_home_says_what_waits() -> None:
     assert len(elements(sheet, "Action.OpenUrl")) == 20
 
 
+@example("🙂" * 3_000, 60)
+@example("https://teams.microsoft.com/" + "x" * 1_900, 60)
 @given(st.text(max_size=3_000), st.integers(0, 60))
 @settings(max_examples=30, deadline=None)
 def test_home_fits_whatever_stands_in_it(text: str, lines: int) -> None:
