@@ -190,7 +190,10 @@ def judge_role(role: DatabaseRole | None) -> Iterator[Finding]:
 
 def _lacking(settings: Settings) -> Iterator[Finding]:
     if settings.slack is None and settings.teams is None:
-        mend = "Set SLACK_BOT_TOKEN with SLACK_APP_TOKEN or SLACK_SIGNING_SECRET."
+        mend = (
+            "Set SLACK_BOT_TOKEN with SLACK_APP_TOKEN or SLACK_SIGNING_SECRET, or TEAMS_APP_ID with "
+            "TEAMS_APP_PASSWORD and TEAMS_TENANT_ID."
+        )
         yield Finding(Level.ERROR, "SLACK_BOT_TOKEN", "is missing: no chat is connected.", mend)
     if settings.base_url is None:
         mend = "Set it to the address under which people reach this service, https://…"
