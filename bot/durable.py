@@ -115,9 +115,9 @@ class Durable:
     def put(self, conn: Connection, notice: Notice) -> None:
         """`Outbox`: told exactly when the transaction commits."""
         ids = (notice.tenant, notice.held_id, notice.kind.value, str(notice.revision), notice.press_id or "")
-        # Posting may wait for a chat that hangs; what is decided meanwhile where the card stands is told beside it.
-        first = ":card" if notice.kind is NoticeKind.CARD else ""
-        self._enqueue(conn, Segment.TELL, f"{notice.tenant}:{notice.held_id}{first}", ids)
+        # What is said and posted may wait for a chat that hangs: what was decided is drawn beside it, in its own order.
+        other = "" if notice.kind is NoticeKind.CARD_CHANGED else f":{notice.kind.value}"
+        self._enqueue(conn, Segment.TELL, f"{notice.tenant}:{notice.held_id}{other}", ids)
 
     def execute(self, conn: Connection, tenant: TenantId, held_id: str, revision: int) -> None:
         """`Resume`: run the effect once the transaction has committed."""
