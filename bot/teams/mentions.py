@@ -8,14 +8,19 @@ nobody can type one. A name of several words comes as several entities of one id
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from bot.payload import Body, at, list_at, text_at
 from policy.model import Json
 
-_AT: Final = re.compile(r"<at(?:\s[^<>]*)?>(.*?)</at>", re.DOTALL | re.IGNORECASE)
+_AT: Final = re.compile(r"<at(?:\s[^<>]*)?>((?:(?!</?at\b).)*)</at>", re.DOTALL | re.IGNORECASE)
+"""Linear: what opens and is not closed is not looked through again from each of its letters."""
+_MOST: Final = 200
+"""Mentions of one message; Teams allows fewer. What comes after is text like any other."""
 _QUOTED: Final = re.compile(r"<quoted\s[^<>]*/>", re.IGNORECASE)
 """Stands where a message is quoted: its words are somebody else's and come in an attachment, which is not read."""
 _ENTITY: Final = re.compile(r"&(lt|gt|amp|quot|nbsp|apos|#39|#160);")
@@ -69,64 +74,75 @@ class Said:
 def said(body: Body) -> Said:
     """The text of a ``message`` activity."""
     bot = text_at(body, "recipient", "id")
-    told = [one for one in list_at(body, "entities") if text_at(one, "type").lower() == "mention"]
-    left = [(_inner(text_at(one, "text")), _mention(one)) for one in told if text_at(one, "mentioned", "id")]
+    told = [_mention(one) for one in _entities(body)]
     text = _QUOTED.sub("", text_at(body, "text"))
-    for words, mention in left:
-        if mention.account == bot and words and not _AT.search(text) and words in text:
-            # A client that sends the bare name: it is the bot's alone that is taken away.
-            text = text.replace(words, f"<at>{words}</at>", 1)
-    return Said(tuple(_merged(_pieces(text, left))), bot, any(mention.account == bot for _, mention in left))
+    own = next((words for words, mention in told if mention.account == bot and words), None)
+    if own is not None and _AT.search(text) is None:
+        # A client that sends the bare name: it is the bot's alone that is taken away.
+        text = text.replace(own, f"<at>{own}</at>", 1)
+    return Said(tuple(_merged(_pieces(text, told))), bot, any(mention.account == bot for _, mention in told))
 
 
-def _mention(entity: Json) -> Mention:
-    told = at(entity, "mentioned")
-    name = _plain(text_at(told, "name")) or _inner(text_at(entity, "text"))
-    return Mention(text_at(told, "id"), name, text_at(told, "aadObjectId").lower())
+def _entities(body: Body) -> list[Json]:
+    return [
+        one
+        for one in list_at(body, "entities")
+        if text_at(one, "type").lower() == "mention" and text_at(one, "mentioned", "id")
+    ][:_MOST]
+
+
+def _mention(entity: Json) -> tuple[str, Mention]:
+    """The words that stand for it in the text, and whom they mean."""
+    told, words = at(entity, "mentioned"), _inner(text_at(entity, "text"))
+    name = _plain(text_at(told, "name")) or words
+    return words, Mention(text_at(told, "id"), name, text_at(told, "aadObjectId").lower())
 
 
 def _pieces(text: str, told: list[tuple[str, Mention]]) -> Iterator[str | Mention]:
     """`text` cut at its mentions. Those no entity stands for are words like others."""
-    open_ = list(told)
+    named: dict[str, deque[Mention]] = {}
+    for words, mention in told:
+        named.setdefault(words, deque()).append(mention)
     start = 0
-    for match in _AT.finditer(text):
+    for match in islice(_AT.finditer(text), _MOST):
         yield _plain(text[start : match.start()])
         start = match.end()
         words = _plain(match[1]).strip()
-        found = next((one for one in open_ if one[0] == words), None)
-        if found is not None:
-            open_.remove(found)
-        else:
-            found = next((one for one in told if one[0] == words), None)
+        meant = named.get(words)
+        if meant is None:
+            yield words
+            continue
+        # People of one name come in the order of the text; the last one stands for any that are left.
+        found = meant.popleft() if len(meant) > 1 else meant[0]
         # A part of the name shows the part; several parts of one mention join below.
-        yield Mention(found[1].account, words, found[1].person) if found is not None else words
+        yield Mention(found.account, words, found.person)
     yield _plain(text[start:])
 
 
 def _merged(pieces: Iterator[str | Mention]) -> Iterator[str | Mention]:
     """Neighbouring mentions of one account are one: Teams cuts a name at its spaces."""
-    held: Mention | None = None
-    space = ""
+    parts: list[Mention] = []
+    space: list[str] = []
     for one in pieces:
-        if isinstance(one, Mention):
-            if held is not None and held.account == one.account:
-                held, space = Mention(held.account, f"{held.name} {one.name}", held.person or one.person), ""
-                continue
-            if held is not None:
-                yield held
-                yield space
-            held, space = one, ""
-        elif held is not None and not one.strip():
-            space += one
+        if isinstance(one, str) and parts and not one.strip():
+            space.append(one)
+        elif isinstance(one, Mention) and parts and parts[0].account == one.account:
+            parts.append(one)
+            space.clear()
         else:
-            if held is not None:
-                yield held
-                held = None
-            yield space + one
-            space = ""
-    if held is not None:
-        yield held
-    yield space
+            yield from _joined(parts)
+            yield from space
+            parts, space = ([one], []) if isinstance(one, Mention) else ([], [])
+            if isinstance(one, str):
+                yield one
+    yield from _joined(parts)
+    yield from space
+
+
+def _joined(parts: list[Mention]) -> Iterator[Mention]:
+    if parts:
+        person = next((one.person for one in parts if one.person), "")
+        yield Mention(parts[0].account, " ".join(one.name for one in parts), person)
 
 
 def _inner(text: str) -> str:

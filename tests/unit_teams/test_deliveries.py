@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -174,6 +175,12 @@ def test_two_people_side_by_side_stay_two() -> None:
     assert said.text == "@Arno @Rita"
 
 
+def test_people_of_one_name_come_in_the_order_of_the_text() -> None:
+    told = [mention(ARNO, "Kim"), mention(RITA, "Kim")]
+    said = said_in(personal("<at>Kim</at> and <at>Kim</at>", entities=told))
+    assert said.command({}) == f"<@{ARNO}> and <@{RITA}>"
+
+
 def test_an_entity_says_who_is_meant_where_it_knows() -> None:
     said = said_in(personal("<at>Arno</at>", entities=[mention(ARNO, "Arno", aadObjectId=ARNO_ID.upper())]))
     assert said.command({}) == f"<@{ARNO_ID}>"
@@ -200,6 +207,31 @@ def test_a_mention_that_the_text_lost_still_counts() -> None:
 def test_what_was_typed_comes_back_once() -> None:
     said = said_in(personal("a &amp;lt; b &lt;c&gt; &quot;d&quot; x&copy=1"))
     assert said.text == 'a &lt; b <c> "d" x&copy=1'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<at>" * 60_000 + "x",
+        "<at>Arno</at>" * 60_000,
+        "<at>Arno</at> " * 60_000,
+        "<at " * 100_000,
+        "<at>" * 30_000 + "</at>" * 30_000,
+        "<quoted " * 60_000 + "/>",
+        "&nbsp;" * 100_000,
+        "\u00a0" * 200_000,
+    ],
+    ids=["open", "one", "spaced", "tags", "nested", "quotes", "spaces", "more spaces"],
+)
+def test_no_message_holds_the_bot_up(text: str) -> None:
+    """One member's message must not cost everybody else theirs: some MB a second, whatever it says."""
+    entities = [mention(f"29:{n % 7}", "Arno") for n in range(5_000)]
+    told = [*entities, {"type": "mention", "mentioned": {"id": BOT}, "text": "<at>" * 20_000}]
+    began = time.process_time()
+    said = said_in(personal(text, entities=told))
+    assert said.text is not None
+    assert said.command({}) is not None
+    assert time.process_time() - began < 3, "linear it takes a tenth of a second"
 
 
 # --- the rest ----------------------------------------------------------------------------------------
