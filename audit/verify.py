@@ -105,7 +105,7 @@ def verify(
     """
     lines = list(checkpoints)
     signed = [line for line in lines if isinstance(line, Checkpoint) and tenant in (None, line.tenant)]
-    with spoken(), engine.connect() as conn:
+    with spoken(), _at_one_moment(engine) as conn:
         found, breaks = _survey(conn)
         if tenant is not None:
             found = [item for item in found if item.tenant == tenant]
@@ -126,6 +126,15 @@ def address_of(engine: Engine) -> str:
     if engine.dialect.name == "sqlite":
         return f"sqlite:{engine.url.database}"
     return engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def _at_one_moment(engine: Engine) -> Connection:
+    """A connection whose statements of one transaction all see the same rows: SQLite's do so by themselves."""
+    conn = engine.connect()
+    if engine.dialect.name == "postgresql":
+        # Else heads are read as of one moment and rows as of a later one: growth would look like tampering.
+        return conn.execution_options(isolation_level="REPEATABLE READ")
+    return conn
 
 
 def _survey(conn: Connection) -> tuple[list[_Found], list[Break]]:

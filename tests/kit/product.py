@@ -44,6 +44,7 @@ from policy.axes import ActionClass
 from policy.model import TenantId
 from policy.pii import redact
 from policy.rules import FILE_NAMES, Policy, load
+from tests.kit.quiet import at_rest
 from tests.kit.scripted import RecordedChat, Script, ScriptedModel
 from tools.business import Business, mail_that_left, open_business
 from tools.catalog import ToolSettings, catalog
@@ -145,19 +146,7 @@ class Product:
         await self.until(lambda: words in self.chat.heard_by(thread), seconds)
 
     async def quiet(self) -> None:
-        """Until nothing is still being told or run."""
-
-        def waits(conn: sa.Connection) -> int:
-            schema = "dbos." if conn.dialect.name == "postgresql" else ""
-            states = "('PENDING', 'ENQUEUED', 'DELAYED')"
-            query = sa.text(f"SELECT count(*) FROM {schema}workflow_status WHERE status IN {states}")
-            return int(conn.execute(query).scalar_one())
-
-        for _ in range(400):
-            if await self.writer.read(waits) == 0:
-                return
-            await asyncio.sleep(0.1)
-        raise AssertionError("the queue never comes to rest")
+        await at_rest(self.writer)
 
     async def audit(self) -> list[tuple[str, str, str | None]]:
         """(kind, status, actor) of every row, in order."""

@@ -13,6 +13,7 @@ from bot.ports import Home, Posted, Standing, SurfaceError
 from bot.web.signed_in import WEB
 from tests.kit.office_house import ACME, GLOBEX, OfficeHouse, guards, office_house, text_of
 from tests.kit.provision import ISSUER
+from tests.kit.quiet import at_rest
 from tools.held import Scope, ScopeKind
 from tools.stops import By
 
@@ -91,12 +92,14 @@ async def test_the_chain_that_is_verified_is_ones_own(house: OfficeHouse) -> Non
     await house.ask()
     await house.ask("gina", GLOBEX)
     gaud, aud = await house.sign_in("gaud", GLOBEX), await house.sign_in("aud")
+    # Without its triggers the head stays behind: a row that a turn still writes would be a break, and rightly.
+    await at_rest(house.core.writer)
     with sa.create_engine(house.core.settings.database_url).begin() as conn:
         for name in guards(conn):
             conn.execute(sa.text(f"DROP TRIGGER {name}"))
         conn.execute(sa.text("UPDATE agent_audit_log SET status = 'x' WHERE tenant_id = 'acme' AND seq = 3"))
     theirs = text_of(await gaud.post("/audit/verify"))
-    assert "The chain holds." in theirs
+    assert "The chain holds." in theirs, theirs[-600:]
     assert "acme" not in theirs
     ours = text_of(await aud.post("/audit/verify"))
     assert "The chain does not hold." in ours

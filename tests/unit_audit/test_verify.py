@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 import audit.verify
@@ -18,7 +19,7 @@ from audit.rows import Stretch
 from audit.scan import BREAKS, Break, What, scan
 from audit.store import AuditStore
 from audit.verify import verify
-from audit.writer import Writer
+from audit.writer import Writer, make_engine
 
 
 def unguarded(*statements: str) -> Callable[[Connection], None]:
@@ -119,3 +120,24 @@ def test_the_scanning_process_imports_no_sqlalchemy() -> None:
 def test_migrations_can_make_the_tables_first(engine_url: str, writer: Writer) -> None:
     writer.run_blocking(ddl.guard)
     assert verify(writer.engine).holds
+
+
+def test_rows_that_come_while_it_looks_are_no_tampering(
+    filled: Writer, store: AuditStore, event: Callable[..., Event]
+) -> None:
+    """Between its look at the heads and its look at the rows, the service goes on writing."""
+    beside = Writer(make_engine(filled.engine.url))
+
+    def append(_conn: object, _cursor: object, statement: str, *_more: object) -> None:
+        if "FROM audit_head" in statement:
+            beside.run_blocking(partial(store.append, events=[event(500, "a")]))
+
+    sa.event.listen(filled.engine, "after_cursor_execute", append)
+    try:
+        report = verify(filled.engine)
+    finally:
+        sa.event.remove(filled.engine, "after_cursor_execute", append)
+        beside.close()
+        beside.engine.dispose()
+    assert report.holds, report.sentences()
+    assert verify(filled.engine).rows == 304

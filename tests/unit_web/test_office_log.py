@@ -15,6 +15,7 @@ from audit.export import verify_export
 from audit.faults import StoreUnavailable
 from bot.web import office_proof
 from tests.kit.office_house import ACME, BASE, Browser, OfficeHouse, guards, office_house, text_of
+from tests.kit.quiet import at_rest
 from tools.held import Scope, ScopeKind
 from tools.stops import By
 
@@ -34,6 +35,7 @@ async def _some_history(house: OfficeHouse) -> Browser:
         return bool(await house.audit("tool.executed"))
 
     await house.until(done)
+    await at_rest(house.core.writer)
     return await house.sign_in("aud")
 
 
