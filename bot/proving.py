@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 from starlette.routing import BaseRoute
 
@@ -16,7 +17,7 @@ from bot.identity.discovery import Discovery
 from bot.identity.idp_http import IdpHttp
 from bot.identity.issuers import Issuer
 from bot.identity.jwks import KeySource
-from bot.identity.link_words import NameOf, nameless
+from bot.identity.link_words import NameOf
 from bot.identity.oidc import OidcClient
 from bot.identity.telling import Telling
 from bot.messages import ChatUser, SurfaceName
@@ -50,6 +51,14 @@ async def provider() -> AsyncIterator[Provider]:
         await http.close()
 
 
+@runtime_checkable
+class Naming(Protocol):
+    """A chat that says what it calls an account."""
+
+    async def name_of(self, who: ChatUser) -> str | None:
+        """None: it does not say. Raises `SurfaceError`."""
+
+
 @dataclass(frozen=True, slots=True)
 class ChatWords:
     """Implements `bot.parts.ChatWord`: the chat account's own yes or no, in the organisation its team belongs to."""
@@ -70,7 +79,7 @@ def pages_of(
     base_url: str,
     surfaces: Mapping[SurfaceName, ChatSurface],
     *,
-    name_of: NameOf = nameless,
+    name_of: NameOf | None = None,
     slack: Issuer | None = None,
 ) -> IdentityPages:
     """`surfaces` may be filled later: a chat is looked up when somebody there has to be told something.
@@ -118,7 +127,7 @@ def machine_routes(core: Core, base_url: str | None) -> list[BaseRoute]:
     return [*scim, *jwks_routes(core.ring, utc_now)]
 
 
-def _telling(surfaces: Mapping[SurfaceName, ChatSurface], name_of: NameOf) -> Telling:
+def _telling(surfaces: Mapping[SurfaceName, ChatSurface], name_of: NameOf | None) -> Telling:
     def chat(who: ChatUser) -> ChatSurface:
         surface = surfaces.get(who.surface)
         if surface is None:
@@ -132,4 +141,8 @@ def _telling(surfaces: Mapping[SurfaceName, ChatSurface], name_of: NameOf) -> Te
         asks = (Ask(YES, "link_yes", confirmation_id), Ask(NO, "link_no", confirmation_id))
         await chat(who).direct(who, text, asks)
 
-    return Telling(tell, ask, name_of)
+    async def called(who: ChatUser) -> str | None:
+        surface: object = surfaces.get(who.surface)
+        return await surface.name_of(who) if isinstance(surface, Naming) else None
+
+    return Telling(tell, ask, name_of or called)

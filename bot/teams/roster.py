@@ -65,6 +65,15 @@ class Roster:
                 return told
         return Standing.UNKNOWN
 
+    async def name_of(self, who: ChatUser) -> str | None:
+        """What Teams calls somebody who was met; None: it does not say. Raises: SurfaceError."""
+        for place, account, theirs in await self._asked_of(who):
+            member = await self._connector.member(where(place), account) if theirs else {}
+            told = text_at(member, "aadObjectId") or text_at(member, "objectId")
+            if told.lower() == who.user:
+                return text_at(member, "name") or None
+        return None
+
     async def standing_at(self, who: ChatUser, body: Body) -> Standing:
         """The same for the sender of a verified delivery, asked of the conversation it came from."""
         if who.surface != TEAMS:

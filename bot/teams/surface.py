@@ -86,6 +86,10 @@ class TeamsSurface:
     async def standing(self, who: ChatUser) -> Standing:
         return await self._roster.standing(who)
 
+    async def name_of(self, who: ChatUser) -> str | None:
+        """For the page on which somebody says that an account is theirs: its ids would tell them nothing."""
+        return await self._roster.name_of(who)
+
     async def standing_at(self, who: ChatUser, body: Body) -> Standing:
         """Of the sender of a verified delivery, asked of the conversation it came from (`bot.teams.endpoint`)."""
         return await self._roster.standing_at(who, body)

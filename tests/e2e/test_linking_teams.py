@@ -166,7 +166,10 @@ async def test_a_link_that_is_passed_on_makes_nobody_somebody_else(office: Offic
     await desk.ask(LEE, "what waits for me?")
     link = await office.invited(LEE)
     ann = office.browser()
-    page = await ann.press(await office.sign_in(ann, link, "ann"), {"answer": "yes"})
+    confirmation = await office.sign_in(ann, link, "ann")
+    for name in ("Lee Morgan", "Ann Okafor"):
+        assert name in text_of(confirmation), "the page names both, as their own sides call them"
+    page = await ann.press(confirmation, {"answer": "yes"})
     asked = await office.asked(LEE, "Ann Okafor")
     assert "Nothing was linked" in plain(await desk.press(asked, LEE, "No, that was not me"))
     assert "Nothing was linked" in text_of(await ann.press(page, {"code": "ABCD-EFGH"}))
