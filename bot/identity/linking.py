@@ -344,7 +344,6 @@ class Linking:
             raise refused(Why.TEAM_MOVED, tenant)
         person = self.person(conn, tenant, subject)
         how = How.TEAMS_SSO if chat_proof.one_idp(who, self.tenant(tenant).issuer) else How.PROVED
-        before = links.of_subject(conn, tenant, person.subject)
         try:
             events = links.bind(conn, tenant, who, person.subject, how, now)
         except LinkedElsewhere as error:
@@ -352,7 +351,8 @@ class Linking:
         tickets.end_all(conn, tenant, who, TicketEnd.USED, now)
         confirmations.end_all(conn, tenant, who, now)
         self.audit.append(conn, events)
-        return Bound(who, person, tuple(link.who for link in before if link.who != who))
+        # Read before: the accounts the person had, also those that need no link.
+        return Bound(who, person, tuple(one for one in person.accounts if one != who))
 
     async def _ask(self, flow: Flow) -> None:
         """Puts the question to the chat account. The ticket is used up: from here on the question counts."""

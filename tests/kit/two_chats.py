@@ -31,6 +31,7 @@ from bot.messages import ChatUser, Command, Incoming, Press, SurfaceName, Thread
 from bot.ports import Ask, Posted, PressReply, SurfaceError
 from bot.settings import read
 from bot.web.browser import static_mount
+from bot.web.identity_pages import IdentityPages
 from policy.approval import Verb
 from policy.model import Principal, Subject, TenantId
 from policy.model_rules import Adapter, ModelName, Models
@@ -137,6 +138,7 @@ class Floor:
     teams: Chat
     model: ScriptedModel
     site: Starlette
+    pages: IdentityPages
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def chat(self, name: SurfaceName) -> Chat:
@@ -336,6 +338,6 @@ async def two_chats(
                 lambda parts: proving.complete(core, pages, parts),
             ) as service:
                 site = Starlette(routes=[*pages.routes, *proving.office_of(service, pages), static_mount()])
-                yield Floor(core, service, slack, teams, model, site)
+                yield Floor(core, service, slack, teams, model, site, pages)
     finally:
         core.close()

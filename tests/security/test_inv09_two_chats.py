@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 from bot.core import utc_now
 from bot.identity import links
 from bot.identity.links import How
-from bot.messages import Incoming
+from bot.messages import ChatUser, Incoming
 from bot.ports import Standing
 from policy.approval import ApprovalStatus
 from tests.kit.two_chats import ACME, SLACK, TEAMS, Floor, account, oid, subject, tenants_text, two_chats
@@ -106,6 +106,18 @@ async def test_unlinking_ends_an_account_that_needs_no_link(floor: Floor) -> Non
     assert any(one.only_for == oid("bob") for one in floor.teams.said)
     causes = [(status, actor) for _, status, actor in await floor.audit("identity.unlinked")]
     assert causes == [("by_holder", oid("ann")), ("by_admin", oid("ada")), ("by_admin", oid("ada"))]
+
+
+async def test_a_further_account_is_told_to_those_that_need_no_link_too(floor: Floor) -> None:
+    """Somebody links an account of their own to Ann: her Teams hears of it, though no link of hers is there."""
+    await floor.command("ann", SLACK, "unlink")
+    further = ChatUser(SLACK, "T0ACME", "U-further")
+    bound = await floor.core.writer.run(
+        lambda conn: floor.pages.linking.bind(conn, ACME, further, subject("ann"), utc_now())
+    )
+    assert bound.others == (account("ann", TEAMS),)
+    await floor.pages.linking.told(bound)
+    assert any("A further account was linked to you" in one.text for one in floor.teams.said)
 
 
 @pytest.mark.parametrize("tightened", ["linking", "subject_claim"])
