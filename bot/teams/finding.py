@@ -80,7 +80,7 @@ class Finder:
         tenant = self.tenant(team)
         found = await self._read(lambda conn: places.place(conn, tenant, team, conversation))
         if found is None:
-            raise SurfaceError("The bot has not been in that conversation in Teams. Add the app there.")
+            raise SurfaceError("The bot has not been in that conversation in Teams. Add the app there.", gone=True)
         if found.removed:
             raise _left(found)
         return found

@@ -163,10 +163,30 @@ async def test_somebody_who_never_wrote_is_written_to(out: Out) -> None:
 
 async def test_nobody_was_met_yet(tmp_path: Path) -> None:
     async with teams_out(tmp_path) as fresh:
-        with pytest.raises(SurfaceError, match="Install the app"):
+        with pytest.raises(SurfaceError, match="Install the app") as caught:
             await fresh.surface.direct(person(DANA), "Good day.")
+        assert caught.value.gone
         assert fresh.rig.calls == []
         await fresh.surface.health()
+
+
+@pytest.mark.parametrize(
+    ("fault", "gone"),
+    [
+        (refusal(403, "ForbiddenOperationException"), True),
+        (refusal(404, "ConversationNotFound"), True),
+        (refusal(400, "BadSyntax"), False),
+        (Fault(500, {}), False),
+        (DROPS, False),
+    ],
+)
+async def test_somebody_without_the_app_can_be_asked_in_another_chat(out: Out, fault: Fault, gone: bool) -> None:
+    """`gone`: certainly nothing was posted, and it will not be."""
+    out.rig.fault("create", fault)
+    with pytest.raises(SurfaceError) as caught:
+        await out.surface.post(TENANT, f"dm:{NOBODY}", a_card())
+    assert caught.value.gone is gone
+    assert out.rig.called("post") == []
 
 
 async def test_a_whisper_reaches_its_reader_where_they_are_alone(out: Out) -> None:
