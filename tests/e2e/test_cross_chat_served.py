@@ -23,7 +23,7 @@ from tests.rigs.local_slack import LocalSlack, until
 from tests.rigs.teams_playground import ADA, ANN, BOB, DANA, FINANCE, LEE, Playground, environment, teams
 from tests.rigs.teams_wire import Shown
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
 SAME_STATE_S = 2.0
 """Within which both cards show the same."""

@@ -33,7 +33,7 @@ from tests.rigs.teams_playground import (
 )
 from tests.rigs.teams_wire import Shown
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
 WORDS = "Refund order 1042, 42 dollars, the parcel never came, and mail the customer that it's on its way"
 CLOCK = r"\d\d:\d\d UTC"

@@ -35,7 +35,7 @@ RIGS = Path(__file__).parent
 CLI = RIGS / "node_modules" / "@microsoft" / "m365agentsplayground" / "cli.js"
 LOOPBACK = RIGS / "teams" / "loopback.cjs"
 READY_S = 60.0
-HEARD_S = 30.0
+HEARD_S = 60.0
 
 TEAM = "19:acme@thread.tacv2"
 GENERAL = TEAM
