@@ -113,7 +113,8 @@ def house(engine_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> H
 
             where = Whereabouts(parts.writer, parts.audit, tenant_of, parts.clock)
             assert isinstance(made.chat, TeamsChat)
-            activities = TeamsActivities(made.turn, made.chat, where)
+            # What is asked here is what a press leads to, on however busy a machine.
+            activities = TeamsActivities(made.turn, made.chat, where, answer_within_s=30)
             yield Teams(made, activities)
             await activities.close()
 
