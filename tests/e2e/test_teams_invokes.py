@@ -6,6 +6,7 @@ What the service makes of them is tested in `tests/security/test_inv05_teams_pre
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -54,7 +55,8 @@ async def test_a_press_is_answered_with_its_pressers_card(bench: Bench) -> None:
     assert (press.verb, press.channel, press.message_id) == (Verb.APPROVE, GROUP, "77")
     assert (told["statusCode"], told["type"]) == (200, CARD_TYPE)
     assert "Approved by Arno" in said(told)
-    assert "Counted." in said(told)
+    assert "Counted." in json.dumps(told["value"]["body"][0]), "on top, for whoever reads"
+    assert told["value"]["speak"].startswith("Counted. "), "and for whoever listens"
     assert bench.chat.said == []
 
 
