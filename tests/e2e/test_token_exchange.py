@@ -26,6 +26,7 @@ from bot import card_text
 from bot.identity.downstream import Client, Downstream, SubjectToken
 from bot.identity.elsewhere import Elsewhere, elsewhere
 from bot.identity.tenants import Tenant, Tenants
+from bot.identity.wrapping import Wrapping
 from bot.keys import KeysError
 from policy.approval import ApprovalStatus
 from policy.model import Subject
@@ -250,9 +251,8 @@ async def test_put_together_as_the_service_does_it(local: Downstreams, tmp_path:
 
     def made(downstreams: dict[str, Downstream], key_file: Path | None = None) -> Elsewhere | None:
         tenants = Tenants({DEMO: replace(tenant, downstreams=downstreams)}, {}, {})
-        return elsewhere(
-            tenants, house.tokens, house.writer, audit, tmp_path, lambda: datetime.now(UTC), key_file=key_file
-        )
+        wrapping = Wrapping(tmp_path, key_file)
+        return elsewhere(tenants, house.tokens, house.writer, audit, wrapping, lambda: datetime.now(UTC))
 
     assert made({}) is None
     with pytest.raises(KeysError):
