@@ -100,6 +100,14 @@ async def test_what_a_guardrail_changed_is_not_left_standing_whatever_breaks(out
     assert texts == ["The card number is gone."]
 
 
+async def test_what_cannot_be_changed_is_deleted_and_said_anew(out: Out) -> None:
+    stream = await grow(out, "The card number is 4111 1111 1111 1111.\n\n", "It is")
+    out.rig.always["put"] = refusal(403, "NotEnoughPermissions")
+    await stream.done("The card number is gone.")
+    assert out.rig.texts(own(DANA)) == ["The card number is gone."]
+    assert len(out.rig.called("delete")) == 1
+
+
 async def test_a_stream_that_took_too_long_becomes_a_message(out: Out) -> None:
     stream = await grow(out, PARAGRAPHS[0])
     out.rig.fault("post", TOO_LONG)
