@@ -336,7 +336,10 @@ def place(destination: str, chat: str | None = None) -> str:
     found = channel_of(destination)
     where = chat if found is None else found.chat or chat
     called = f" ({CHATS.get(where, where)})" if where is not None else ""
-    return ("by direct message" if found is None else f"in {found.name}") + called
+    if found is None:
+        return f"by direct message{called}"
+    # An id says nothing to people.
+    return f"in {found.name}{called}" if found.name.startswith("#") else f"in a conversation{called}"
 
 
 def _any_of(words: Sequence[str]) -> str:

@@ -14,7 +14,9 @@ HOW = 'Write dm, or a channel in quotes: "#finance-approvals", or in one chat al
 _NAME = r"#[^\s#,]{1,80}"
 # In Teams channels are called "Finance approvals", and may be told apart by their team: "#Finance/Approvals".
 _SPACED = r"#[^\s#,](?:[^#,\t\r\n]{0,158}[^\s#,])?"
-_CHANNEL = re.compile(rf"(?:(?:slack:)?{_NAME}|teams:{_SPACED})")
+# A conversation of Teams by its id, beyond doubt: names of channels and group chats are anybody's to choose.
+_ID = r"teams:19:[A-Za-z0-9_.-]{1,160}@[a-z0-9.]{1,40}"
+_CHANNEL = re.compile(rf"(?:(?:slack:)?{_NAME}|teams:{_SPACED}|{_ID})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class Channel:
     """A channel by name."""
 
     name: str
-    """As chats know it, ``#finance-approvals``."""
+    """As chats know it, ``#finance-approvals``; of Teams also a conversation's id, ``19:…``."""
     chat: str | None = None
     """The one chat that is meant, which has to have it. None: every chat with a channel of the name, one at least."""
 
@@ -36,6 +38,8 @@ def channel_of(place: str) -> Channel | None:
     """The channel that `place` names; None: it is for people directly."""
     if place == DM:
         return None
+    if place.startswith("teams:19:"):
+        return Channel(place.removeprefix("teams:"), "teams")
     chat, colon, name = place.partition(":#")
     return Channel(f"#{name}", chat) if colon and chat in CHATS else Channel(place)
 

@@ -121,7 +121,7 @@ class Finder:
         return Place(team, begun, Kind.PERSONAL, near.service_url, near.bot, None, None, person, removed=False)
 
     async def destination(self, team: str, destination: str) -> Place:
-        """``#name`` of a channel or group chat, ``#Team/channel``, ``dm:<aadObjectId>``, or a conversation's id."""
+        """``#name`` of a channel, ``#Team/channel``, ``dm:<aadObjectId>``, or a conversation's id."""
         if destination.startswith("dm:"):
             return await self.person(team, destination.removeprefix("dm:").lower())
         if destination.startswith("#"):
@@ -192,8 +192,8 @@ class Finder:
                 break
         if not found:
             raise SurfaceError(
-                f"The bot is in no channel or group chat #{name} of Teams. Add the app to its team, and write there "
-                "once what the bot is to know.",
+                f"The bot is in no channel #{name} of Teams. Add the app to its team; for a private channel, mention "
+                "the bot there once. A group chat is named by its id.",
                 # Where a list could not be read it may be there all the same: tried again.
                 gone=whole,
             )
@@ -207,7 +207,9 @@ class Finder:
 
     async def _called(self, team: str, name: str) -> tuple[Place, ...]:
         tenant = self.tenant(team)
-        shared = await self._read(lambda conn: places.shared(conn, tenant, team))
+        everywhere = await self._read(lambda conn: places.shared(conn, tenant, team))
+        # Whoever is in a group chat may call it what they like, the approvers' channel too: by its id alone.
+        shared = [one for one in everywhere if one.kind is Kind.CHANNEL]
         found = places.named(shared, name)
         if found or "/" not in name:
             return found
@@ -253,8 +255,6 @@ class Finder:
         return self._names[key]
 
     async def _full_name(self, place: Place) -> str:
-        if place.kind is Kind.GROUP:
-            return f"the group chat {place.name} ({place.conversation})"
         with contextlib.suppress(SurfaceError):
             return f"#{await self._team_name(place)}/{place.name}"
         return place.conversation

@@ -28,10 +28,10 @@ async def house(teams_playground: Playground, tmp_path: Path) -> AsyncIterator[H
 async def place_of(house: House, destination: str) -> str:
     if destination.startswith("dm:"):
         return await house.rig.personal(ANN)
-    return {"#finance-approvals": FINANCE, "#Office": GROUP}[destination]
+    return {"#finance-approvals": FINANCE, GROUP: GROUP}[destination]
 
 
-@pytest.mark.parametrize("destination", ["#finance-approvals", "#Office", f"dm:{ANN.oid}"])
+@pytest.mark.parametrize("destination", ["#finance-approvals", GROUP, f"dm:{ANN.oid}"])
 async def test_a_long_draft_is_read_whole(house: House, destination: str) -> None:
     where = await place_of(house, destination)
     posted = await house.surface.post(TENANT, destination, a_card(body=LONG * 4))

@@ -60,7 +60,7 @@ async def channel_of(out: Out, destination: str) -> str:
         ("#General", TEAM),
         ("#Acme/general", TEAM),
         ("#acme/finance-approvals", FINANCE),
-        ("#office", GROUP),
+        (GROUP, GROUP),
         (FINANCE, FINANCE),
         (f"dm:{DANA}", own(DANA)),
         (f"dm:{DANA.upper()}", own(DANA)),
@@ -102,6 +102,14 @@ async def test_two_channels_of_one_name_are_told_apart_by_their_team(out: Out) -
     assert out.rig.called("post") == []
     assert await channel_of(out, "#Retail/finance-approvals") == other
     assert await channel_of(out, "#Acme/finance-approvals") == FINANCE
+
+
+async def test_a_group_chat_cannot_pose_as_the_approvers_channel(out: Out) -> None:
+    """Whoever is in one may rename it."""
+    await out.meet(GROUP, Kind.GROUP, name="finance-approvals")
+    assert await channel_of(out, "#finance-approvals") == FINANCE
+    with pytest.raises(SurfaceError, match="no channel #Office"):
+        await channel_of(out, "#Office")
 
 
 async def test_lists_are_not_read_for_every_card(out: Out) -> None:
@@ -336,7 +344,7 @@ async def test_facts_for_check(out: Out) -> None:
     facts = await out.surface.channel_facts("#finance-approvals", TENANT)
     assert (facts.channel, facts.is_private, facts.is_shared) == (FINANCE, None, False)
     assert set(facts.members) == {DANA, ANN}
-    assert (await out.surface.channel_facts("#office", TENANT)).is_private
+    assert (await out.surface.channel_facts(GROUP, TENANT)).is_private
     with pytest.raises(SurfaceError):
         await out.surface.channel_facts("#no-such", TENANT)
 

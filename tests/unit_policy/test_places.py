@@ -17,6 +17,7 @@ from policy.places import Channel, channel_of, is_place, name_in
         "teams:#Finance approvals",
         "teams:#Finance/Approvals of finance",
         "teams:#f",
+        "teams:19:0a1b_C-d.e@thread.tacv2",
         "#Finanzfreigaben-ä",
     ],
 )
@@ -43,6 +44,10 @@ def test_a_place_is_dm_or_a_channel_in_every_chat_or_in_one(written: str) -> Non
         "demo:#finance",
         "web:#finance",
         "teams:dm",
+        "19:0a1b@thread.tacv2",
+        "slack:19:0a1b@thread.tacv2",
+        "teams:19:0a1b",
+        "teams:19:0a1b@thread.tacv2;messageid=1",
         "slack:teams:#a",
         "#a\n",
         "teams:#" + "a" * 200,
@@ -59,3 +64,8 @@ def test_a_channel_is_meant_everywhere_or_in_one_chat() -> None:
     assert [name_in("#fin", chat) for chat in ("slack", "teams", "demo")] == ["#fin"] * 3
     assert [name_in("slack:#fin", chat) for chat in ("slack", "teams", "demo")] == ["#fin", None, None]
     assert name_in("dm", "slack") is None
+
+
+def test_an_id_is_meant_in_teams_alone() -> None:
+    place = "teams:19:0a1b@thread.tacv2"
+    assert (name_in(place, "teams"), name_in(place, "slack")) == ("19:0a1b@thread.tacv2", None)
