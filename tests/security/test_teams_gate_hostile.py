@@ -127,10 +127,10 @@ async def test_no_wrong_type_anywhere_is_a_fault_of_the_adapters(
 
 EXTRA: tuple[tuple[str, Any], ...] = (
     ("entities", [{"type": "mention"}] * 500),
-    ("entities", [{"type": "mention", "mentioned": {"id": BOT}, "text": "<at>" * 500}]),
+    ("entities", [{"type": "mention", "mentioned": {"id": BOT}, "text": "<at>" * 5000}]),
     ("entities", [{"type": "mention", "mentioned": [BOT], "text": ["<at>"]}]),
     ("entities", {"type": "mention"}),
-    ("text", "<at>" * 2_000 + "x"),
+    ("text", "<at>" * 20_000 + "x"),
     ("text", "<at>Countersign</at>" * 5_000),
     ("text", "</at><at>" * 10_000),
     ("text", "&" * 90_000),
