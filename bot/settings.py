@@ -266,12 +266,22 @@ def _slack(source: Source) -> Slack | None:
     return Slack(bot, app, signing, api_url, client_id, client_secret)
 
 
+def _may_carry_a_token(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host, scheme = parts.hostname, parts.scheme
+    except ValueError:
+        return False
+    return bool(host) and (scheme == "https" or (scheme == "http" and host in ("127.0.0.1", "localhost", "::1")))
+
+
 def _teams(source: Source) -> Teams | None:
     metadata, login = source.url("TEAMS_OPENID_METADATA_URL"), source.url("TEAMS_LOGIN_URL")
     more = tuple((source.text("TEAMS_SERVICE_URLS") or "").split())
     for url in more:
-        if urlsplit(url).scheme not in ("https", "http") or not urlsplit(url).hostname:
-            source.wrong("TEAMS_SERVICE_URLS", "has a part that is no address.", "Write https://HOST/PATH.")
+        if not _may_carry_a_token(url):
+            mend = "Write https://HOST/PATH; http counts on this machine alone, as http://127.0.0.1:PORT."
+            source.wrong("TEAMS_SERVICE_URLS", "has a part to which no token may go.", mend)
     resource = source.text("TEAMS_SSO_RESOURCE")
     if not source.together("TEAMS_APP_ID", "TEAMS_APP_PASSWORD", "TEAMS_TENANT_ID"):
         return None

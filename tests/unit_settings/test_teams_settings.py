@@ -43,3 +43,14 @@ def test_one_of_them_missing_is_said(name: str) -> None:
     settings, found = look({key: value for key, value in TEAMS.items() if key != name}, file_here=False)
     assert settings.teams is None
     assert [fault.where for fault in found] == [name]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://proxy.acme.example/teams", "ftp://x", "https://", "proxy.acme.example", "https://["]
+)
+def test_the_bots_token_goes_nowhere_in_the_open(url: str) -> None:
+    assert faults(TEAMS_SERVICE_URLS=f"https://proxy.acme.example {url}") == ["TEAMS_SERVICE_URLS"]
+
+
+def test_addresses_of_a_rig_on_this_machine_and_of_a_proxy() -> None:
+    assert faults(TEAMS_SERVICE_URLS="http://127.0.0.1:39788 https://proxy.acme.example/teams") == []
