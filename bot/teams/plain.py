@@ -31,6 +31,10 @@ _JOINERS = frozenset("\u200c\u200d")
 _KEYCAP = "\u20e3"
 _EMPTY = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 """Letters and marks by their category that nobody can see."""
+_MONGOLIAN = frozenset("\u180b\u180c\u180d\u180f")
+"""Selectors of the shapes of that script's letters."""
+_IGNORED = re.compile("[\u2065\ufff0-\ufff8\U000e0000-\U000e00ff\U000e01f0-\U000e0fff]")
+"""Not assigned yet, and drawn as nothing: Unicode's Default_Ignorable_Code_Point."""
 _PLAIN = re.compile(r"[\n\t\x20-\x7e]*")
 
 
@@ -57,12 +61,14 @@ def _hidden(text: str, position: int, category: str) -> bool:
         return before.isascii() or after.isascii() or before in _JOINERS
     if _is_selector(char):
         return _is_selector(before) or (before.isascii() and after != _KEYCAP)
-    return char in _EMPTY or (category in ("Cc", "Cf", "Cs", "Zl", "Zp") and char not in _KEEP)
+    if char in _EMPTY or _IGNORED.match(char):
+        return True
+    return category in ("Cc", "Cf", "Cs", "Zl", "Zp") and char not in _KEEP
 
 
 def _is_selector(char: str) -> bool:
     """Whether it says how the character before it looks, and shows nothing itself."""
-    return "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
+    return "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef" or char in _MONGOLIAN
 
 
 def one_line(text: str) -> str:

@@ -8,7 +8,7 @@ import string
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from bot.cards import Button, Card, Item, Quote, Tone
@@ -180,6 +180,12 @@ def test_a_card_has_as_many_sheets_settled_as_waiting() -> None:
         "\u200d",
         "\ufe0f",
         "\x85",
+        # Of no category that says so, and drawn as nothing all the same (Default_Ignorable_Code_Point).
+        "\u180b",
+        "\u2065",
+        "\ufff0",
+        "\U000e0000",
+        "\U000e0fff",
     ],
 )
 def test_what_cannot_be_seen_is_spelt_out(hidden: str) -> None:
@@ -198,6 +204,7 @@ def test_accents_do_not_cover_the_line_above() -> None:
 
 
 @given(st.characters())
+@example("\U000e0000")
 def test_what_slack_spells_out_teams_spells_out(char: str) -> None:
     text = f"a{char}b"
     if visible_in_slack(text) != text:
