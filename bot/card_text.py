@@ -43,6 +43,7 @@ def card(views: Sequence[HeldView], *, link: str | None = None, mention: Sequenc
         mention=tuple(str(subject) for subject in mention) if pending else (),
         items=tuple(item(view) for view in views),
         summary=_summary(views, pending),
+        asker=str(first.requester) if pending else "",
     )
 
 

@@ -75,3 +75,5 @@ class Card:
     items: tuple[Item, ...]
     summary: str
     """One plain sentence for notifications and screen readers."""
+    asker: str = ""
+    """The requester's directory subject, like those of `mention`: nobody to notify, somebody with other buttons."""

@@ -214,9 +214,11 @@ class TeamsSurface:
 
         Teams may refuse a message for whom it names; the card is what matters.
         """
-        mentioned = await self._mentioned(place, card)
+        mentioned = await self._accounts(place, card.mention)
         shown = () if place.kind is Kind.PERSONAL else mentioned
-        views = [one.id for one in mentioned if one.id.startswith(_ACCOUNT)]
+        # Whoever asked comes first: what stands on the shared card are the others' buttons.
+        own = await self._accounts(place, (card.asker,)) if card.asker else ()
+        views = [one.id for one in (*own, *mentioned) if one.id.startswith(_ACCOUNT)]
         try:
             return await use(*_sheets(card, shown, views))
         except Refused as refusal:
@@ -237,12 +239,12 @@ class TeamsSurface:
             except SurfaceError as error:
                 log.warning("Part of a card that could not be posted whole stays behind: %s", error)
 
-    async def _mentioned(self, place: Place, card: Card) -> tuple[Mention, ...]:
-        """The Teams accounts, in this organisation, of the people the card is for."""
+    async def _accounts(self, place: Place, people: Sequence[str]) -> tuple[Mention, ...]:
+        """The Teams accounts, in this organisation, of people that a card names by their subjects."""
         tenant = self._finder.tenant(place.team)
         found: dict[str, str] = {}
-        for mention in card.mention:
-            issuer, _, sub = mention.partition("|")
+        for named in people:
+            issuer, _, sub = named.partition("|")
             person = await self.book.by_subject(tenant, Subject(issuer, sub))
             for account in () if person is None else person.accounts:
                 if person is not None and account.surface == TEAMS and account.team == place.team:

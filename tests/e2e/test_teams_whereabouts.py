@@ -31,7 +31,7 @@ from tests.kit.teams_out import (
     person,
     teams_out,
 )
-from tests.rigs.slack_house import a_card
+from tests.rigs.slack_house import ISSUER, a_card
 from tests.rigs.teams_connector import APP_ID, DROPS, OTHER_TENANT, TENANT, Fault, limited, refusal
 
 SECOND = "19:second@thread.tacv2"
@@ -355,3 +355,14 @@ async def test_links(out: Out) -> None:
     assert link.startswith("https://teams.microsoft.com/l/message/19%3Afinance%40thread.tacv2/1700000000001?")
     assert f"tenantId={TENANT}" in link
     assert await out.surface.link(dm()) is None
+
+
+async def test_approvers_and_whoever_asked_are_given_their_own_view_and_approvers_alone_are_notified(out: Out) -> None:
+    """On the shared card are the approvers' buttons: in the approvers' channel, who asked has others."""
+    card = dataclasses.replace(a_card(), mention=(f"{ISSUER}|{ANN}",), asker=f"{ISSUER}|{DANA}")
+    posted = await out.surface.post(TENANT, "#finance-approvals", card)
+    await out.surface.update(posted, card)
+    for call in (*out.rig.called("post"), *out.rig.called("put")):
+        content = call.body["attachments"][0]["content"]
+        assert content["refresh"]["userIds"] == [ACCOUNTS[DANA], ACCOUNTS[ANN]]
+        assert [one["mentioned"]["id"] for one in content["msteams"]["entities"]] == [ACCOUNTS[ANN]]

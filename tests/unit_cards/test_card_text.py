@@ -73,6 +73,7 @@ def test_a_pending_refund_says_all_that_the_approver_needs() -> None:
     assert card.title == "Approval needed: refund"
     assert card.thread_link == "https://chat/thread"
     assert card.mention == ("urn:d|ann",)
+    assert card.asker == "urn:d|dana"
     assert item.tone is Tone.WAITING
     assert item.headline == "Refund 42.00 USD for order 1042 to Ada Lindqvist"
     assert item.status == "Waiting for a finance approver."
@@ -224,6 +225,7 @@ def test_one_card_carries_the_calls_of_one_answer_and_tells_them_apart() -> None
 def test_a_settled_card_mentions_nobody() -> None:
     card = card_text.card([replace(REFUND, status=ApprovalStatus.REJECTED, reason="no")], mention=[ANN.subject])
     assert card.mention == ()
+    assert card.asker == ""
     assert card.title == "Settled: refund"
 
 
