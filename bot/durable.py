@@ -278,8 +278,7 @@ class Durable:
                     await self._give_up(job, str(later))
                     return
                 again = replace(job, attempt=job.attempt + 1)
-                after = self._backoff(job.attempt) if later.pause_s is None else later.pause_s
-                await self._writer.run(partial(self._insert, job=again, pause_s=after))
+                await self._writer.run(partial(self._insert, job=again, pause_s=self._pause(job.attempt, later)))
                 return
             except StoreUnavailable as error:  # nowhere to note it: hold on to it until the database is back
                 log.warning("%s waits for the database: %s", job.base, error)
@@ -311,9 +310,12 @@ class Durable:
         except Exception as error:  # noqa: BLE001 - nothing follows a give-up
             log.error("could not say so: %s", _where(error))
 
-    def _backoff(self, attempt: int) -> float:
+    def _pause(self, attempt: int, later: Later) -> float:
+        """Chance spreads replicas, and what one chat put off until the same second: never before that."""
+        if later.pause_s is not None:
+            return later.pause_s * random.uniform(1.0, 1.2)  # noqa: S311 - guards nothing
         pause: float = min(self._first_pause_s * 2.0 ** min(attempt, 20), MAX_PAUSE_S)
-        return pause * random.uniform(0.8, 1.2)  # noqa: S311 - spreads replicas, guards nothing
+        return pause * random.uniform(0.8, 1.2)  # noqa: S311 - guards nothing
 
     async def tidy(self, keep: timedelta) -> int:
         """Forget segments that ended longer than `keep` ago; returns how many. They hold ids only."""

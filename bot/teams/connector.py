@@ -184,7 +184,8 @@ class Connector:
                 raise refusal
             # Half of it by chance, so that what was refused together does not come back together.
             backoff = min(_LONGEST_S, _FIRST_S * 2.0**attempt) * (0.5 + self._jitter() / 2)
-            wait = max(backoff, answered.retry_after_s or 0.0)
+            # Teams names one time to all of them: never before it, and not together at it either.
+            wait = (answered.retry_after_s or 0.0) + backoff
             if self._clock() + wait > until:
                 raise refusal
             attempt += 1

@@ -102,10 +102,8 @@ async def test_what_teams_asks_to_try_again_is_tried_again(out: Out, fault: Faul
     assert posted.message_id
     assert len(out.rig.called("post")) == 3
     assert len(out.time.waits) == 2
-    if fault.headers:
-        assert out.time.waits == [3, 3]
-    else:
-        assert out.time.waits[0] < out.time.waits[1]
+    assert out.time.waits[0] < out.time.waits[1]
+    assert min(out.time.waits) >= (3 if fault.headers else 0)
 
 
 async def test_a_limit_longer_than_patience_says_when_to_come_back(out: Out) -> None:

@@ -34,11 +34,13 @@ class Tokens:
         self.gone.append(token)
 
 
-def connector(handler: Handler, time: Time | None = None, tokens: Tokens | None = None) -> Connector:
+def connector(
+    handler: Handler, time: Time | None = None, tokens: Tokens | None = None, *, chance: float = 0.5
+) -> Connector:
     client = httpx2.AsyncClient(transport=httpx2.MockTransport(handler))
     clock = time or Time()
     wire = Wire(tokens or Tokens(), ServiceUrls().allow, client)
-    return Connector(wire, clock=clock, sleep=clock.sleep, jitter=lambda: 0.5)
+    return Connector(wire, clock=clock, sleep=clock.sleep, jitter=lambda: chance)
 
 
 def answering(*statuses: int, body: Any = None, headers: dict[str, str] | None = None) -> tuple[Handler, list[Any]]:
@@ -141,7 +143,14 @@ async def test_not_tried_again(status: int) -> None:
 
 @pytest.mark.parametrize(
     ("told", "waited"),
-    [("2", 2.0), ("0", 0.375), ("soon", 0.375), ("-5", 0.375), ("Wed, 21 Oct 2026 07:28:00 GMT", 0.375), ("²", 0.375)],
+    [
+        ("2", 2.375),
+        ("0", 0.375),
+        ("soon", 0.375),
+        ("-5", 0.375),
+        ("Wed, 21 Oct 2026 07:28:00 GMT", 0.375),
+        ("²", 0.375),
+    ],
 )
 async def test_when_to_come_back(told: str, waited: float) -> None:
     time = Time()
@@ -156,6 +165,18 @@ async def test_when_to_come_back(told: str, waited: float) -> None:
 
     await connector(handler, time).post(AT, {"type": "message"})
     assert time.waits == [waited]
+
+
+async def test_what_was_refused_together_does_not_come_back_together() -> None:
+    """Also where Teams names a time: it names the same one to everybody. Never before it."""
+    came_back = []
+    for chance in (0.0, 0.5, 1.0):
+        handler, _ = answering(429, 201, headers={"Retry-After": "2"})
+        time = Time()
+        await connector(handler, time, chance=chance).post(AT, {"type": "message"})
+        came_back += time.waits
+    assert sorted(set(came_back)) == came_back
+    assert min(came_back) >= 2
 
 
 async def test_impatient_callers_do_not_wait() -> None:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection
 
 from bot import store
 from bot.durable import Durable
-from bot.work import Segment
+from bot.work import Later, Segment
 from policy.model import Json, TenantId
 from tools.ports import Notice, NoticeKind
 
@@ -81,6 +81,15 @@ async def test_a_busy_chat_is_tried_again_until_it_takes_the_card(bench: Bench) 
     await bench.until(lambda: bool(bench.notes.calls))
     assert bench.notes.calls == [("tell", "card", "h1", "")]
     assert bench.notes.busy == 0
+
+
+async def test_what_a_chat_put_off_together_does_not_come_back_together(bench: Bench) -> None:
+    """It names one time to everything that was refused: never before it, and not all at it."""
+    pauses = {bench.durable._pause(0, Later("429", pause_s=60)) for _ in range(20)}
+    assert len(pauses) > 10
+    assert min(pauses) >= 60
+    assert max(pauses) <= 75
+    assert max(bench.durable._pause(0, Later("no")) for _ in range(20)) < 1
 
 
 async def test_a_defect_loses_nothing_and_its_text_is_kept_nowhere(
