@@ -92,13 +92,19 @@ async def test_a_request_in_teams_is_decided_in_slack(office: Office) -> None:
     assert office.home.refunds("1047") == [1000]
 
 
-async def test_both_cards_show_the_same_within_two_seconds(office: Office) -> None:
+@pytest.mark.parametrize(("decided_in", "amounts"), [("Teams", (3, 4, 5)), ("Slack", (13, 14, 15))])
+async def test_both_cards_show_the_same_within_two_seconds(
+    office: Office, decided_in: str, amounts: tuple[int, ...]
+) -> None:
     """The best of three: what else runs on the machine is not the product's."""
     took = []
-    for number in (3, 4, 5):
+    for number in amounts:
         await office.slack.ask(slack_desk.DANA, f"Refund order 1012, {number} dollars, a scratch")
         cards = await office.cards(f"Refund {number}.00 USD")
-        await office.teams.press(cards[1], ANN, "Reject", "No scratch to be seen")
+        if decided_in == "Teams":
+            await office.teams.press(cards[1], ANN, "Reject", "No scratch to be seen")
+        else:
+            await office.slack.press_and_write(cards[0], slack_desk.ANN, "Reject", "No scratch to be seen")
         took.append(await office.both_say(cards, "Rejected by Ann Okafor"))
         if took[-1] <= SAME_STATE_S:
             return
