@@ -149,22 +149,31 @@ class Copies:
             await self._put(view.tenant, card, Copy(spot.destination, posted, drawn(card)), POSTING)
             return None
 
-    async def adopt(self, tenant: TenantId, press: Press) -> None:
+    async def adopt(self, tenant: TenantId, press: Press) -> bool:
         """A card that stands somewhere though its posting never reached the rows (a crash, a lost answer) is kept up to
-        date from its first press on. Cards of one call only: they are one message in every chat."""
+        date from its first press on. Cards of one call only: they are one message in every chat.
+
+        False: the message is another card's, whatever the press says. In Teams the client writes what was pressed and
+        where, and nobody may have one request drawn over another.
+        """
         view = await self._parts.gateway.view(tenant, press.held_id) if press.message_id else None
-        if view is None or press.digest != view.digest:  # who does not know what it showed did not see it
-            return
-        if len(await self._parts.gateway.card(tenant, view.card_id)) != 1:
-            return
-        team = (press.who.surface, press.who.team)
+        if view is None:
+            return True
+        there = Posted(press.who.surface, press.who.team, press.channel, press.message_id)
         for copy in await self.of(tenant, view.card_id):
             known = press.message_id in (copy.posted.message_id, *copy.posted.message_id.split("+"))
-            if known and (_chat(copy), copy.posted.channel) == (team, press.channel):
-                return
-        copy = Copy(f"{FOUND}{press.channel}:{press.message_id}", Posted(*team, press.channel, press.message_id), "")
+            if known and (_chat(copy), copy.posted.channel) == ((there.surface, there.team), there.channel):
+                return True
+        if await self._parts.writer.read(partial(_of_another, tenant=tenant, card_id=view.card_id, there=there)):
+            return False
+        if press.digest != view.digest:  # who does not know what it showed did not see it
+            return True
+        if len(await self._parts.gateway.card(tenant, view.card_id)) != 1:
+            return True
+        copy = Copy(f"{FOUND}{press.channel}:{press.message_id}", there, "")
         now = self._parts.clock()
         await self._parts.writer.run(lambda conn: store.put_copy(conn, tenant, view.card_id, copy, now))
+        return True
 
     # --- drawing anew -------------------------------------------------------------------------------
 
@@ -329,6 +338,21 @@ def _chat(copy: Copy) -> Team:
 
 def _key(copy: Copy) -> _Key:
     return copy.posted.surface, copy.posted.team, copy.destination
+
+
+def _of_another(conn: Connection, tenant: TenantId, card_id: str, there: Posted) -> bool:
+    """Whether the message is known to have been posted for another card."""
+    ids = sa.literal("+") + POSTED.c.message_id + "+"
+    query = sa.select(POSTED.c.card_id).where(
+        POSTED.c.tenant == tenant,
+        POSTED.c.card_id != card_id,
+        POSTED.c.surface == there.surface,
+        POSTED.c.team == there.team,
+        POSTED.c.channel == there.channel,
+        ids.contains(f"+{there.message_id}+", autoescape=True),
+        sa.not_(POSTED.c.destination.startswith(FOUND)),
+    )
+    return conn.execute(query.limit(1)).first() is not None
 
 
 def _pending_cards(conn: Connection, tenant: TenantId) -> dict[Team, list[str]]:

@@ -6,6 +6,7 @@ cards go is `bot.destinations`' business, how they are kept up to date there tha
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from typing import assert_never
 
@@ -14,14 +15,14 @@ from sqlalchemy.engine import Connection
 from bot import card_text, store
 from bot.cards import Card
 from bot.copies import FOUND, Copies, all_of, later
-from bot.destinations import aims_of, people
-from bot.messages import Press, Room, SurfaceName, Thread
+from bot.destinations import accounts_of, aims_of, people
+from bot.messages import ChatUser, Press, Room, SurfaceName, Thread
 from bot.parts import ADMIN, Parts
-from bot.ports import Ask, SurfaceError
+from bot.ports import Ask, ChatSurface, SurfaceError
 from bot.store import Copy, TurnRow
 from bot.work import Later
 from policy.approval import ApprovalStatus
-from policy.model import TenantId
+from policy.model import Principal, TenantId
 from tools import approvals, views
 from tools.approvals import HELD
 from tools.held import HeldView
@@ -67,9 +68,10 @@ class Teller:
         """The card of `view` as it is at this moment."""
         return await self._copies.now(view)
 
-    async def adopt(self, tenant: TenantId, press: Press) -> None:
-        """Keep a card up to date from now on that was pressed somewhere where nobody remembers posting it."""
-        await self._copies.adopt(tenant, press)
+    async def adopt(self, tenant: TenantId, press: Press) -> bool:
+        """Keep a card up to date from now on that was pressed somewhere where nobody remembers posting it. False: the
+        message that was pressed is another card's."""
+        return await self._copies.adopt(tenant, press)
 
     # --- cards --------------------------------------------------------------------------------------
 
@@ -183,17 +185,44 @@ class Teller:
         requester = await self._parts.person(view.tenant, view.requester)
         if requester is None or not await self._parts.holds(requester, store.account_of(row)):
             return  # they are gone, or the account is somebody else's now
-        thread = store.thread_of(row)
+        thread, account = store.thread_of(row), store.account_of(row)
         try:
             if thread.room is Room.DM:
                 await surface.say(thread, text, asks)
             else:
-                await surface.whisper(thread, store.account_of(row), text)
-                if public is not None:
-                    await surface.say(thread, public, asks)
+                await surface.whisper(thread, account, text)
         except SurfaceError as error:
-            raise later([error]) from error
+            if not error.gone or not await self._say_elsewhere(row, requester, text, asks):
+                raise later([error]) from error
+        else:
+            if thread.room is not Room.DM and public is not None:
+                await self._say_openly(surface, thread, account, public, asks)
         await self._mark_told(view, what)
+
+    async def _say_openly(
+        self, surface: ChatSurface, thread: Thread, account: ChatUser, text: str, asks: tuple[Ask, ...]
+    ) -> None:
+        """After what was for the requester alone, which is not to be said again because the place is gone."""
+        try:
+            await surface.say(thread, text, asks)
+        except SurfaceError as error:
+            if not error.gone:
+                raise later([error]) from error
+            if asks:
+                with contextlib.suppress(SurfaceError):
+                    await surface.direct(account, text, asks)
+
+    async def _say_elsewhere(self, row: TurnRow, requester: Principal, text: str, asks: tuple[Ask, ...]) -> bool:
+        """Where the requester asked nobody is heard any more: at the first of their accounts that takes it."""
+        for account in await accounts_of(self._parts, requester, row):
+            try:
+                await self._parts.surfaces[account.surface].direct(account, text, asks)
+            except SurfaceError as error:
+                if not error.gone:
+                    return False  # it may have arrived
+            else:
+                return True
+        return False
 
     # --- rows ---------------------------------------------------------------------------------------
 

@@ -123,16 +123,17 @@ class Turn:
         who = await self.parts.resolver.resolve(press.who, surface)
         tenant = self.parts.directory.tenant_of(press.who.surface, press.who.team)
         principal = None if isinstance(who, Refusal) else who
+        shown_there = True
         try:
             if principal is not None and press.digest:
-                await self.teller.adopt(principal.tenant, press)
+                shown_there = await self.teller.adopt(principal.tenant, press)
             request = await self._request(press, principal)
             outcome = await self.parts.gateway.countersign(tenant, principal, request)
         except StoreUnavailable as error:
             return PressReply(f"Your press could not be recorded, so it did not count. {error}")
         if isinstance(who, Refusal):
             return PressReply(who.sentence)
-        return PressReply(outcome.sentence, await self._card(outcome.view, press, principal))
+        return PressReply(outcome.sentence, await self._card(outcome.view, press, principal) if shown_there else None)
 
     async def _request(self, press: Press, who: Principal | None) -> PressRequest:
         revision, digest = press.revision, press.digest
