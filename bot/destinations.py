@@ -66,7 +66,7 @@ async def people(parts: Parts, asked: Iterable[Principal], row: TurnRow) -> tupl
     for who in asked:
         spots = tuple(
             Spot(parts.surfaces[account.surface], account.team, f"dm:{account.user}")
-            for account in await _accounts(parts, who, row)
+            for account in await accounts_of(parts, who, row)
         )
         found += [Aim(spots, everywhere=False, named=DM)] if spots else []
     return tuple(found)
@@ -82,7 +82,7 @@ def _channels(parts: Parts, tenant: TenantId, place: str) -> tuple[Spot, ...]:
     )
 
 
-async def _accounts(parts: Parts, who: Principal, row: TurnRow) -> list[ChatUser]:
+async def accounts_of(parts: Parts, who: Principal, row: TurnRow) -> list[ChatUser]:
     """The accounts of `who` in connected chats: first the requester's chat, then where they have been met for sure."""
     person = await parts.book.by_subject(who.tenant, who.subject)
     accounts = () if person is None else (one for one in person.accounts if one.surface in parts.surfaces)

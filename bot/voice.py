@@ -63,15 +63,18 @@ class Voice:
         alone = scene.thread.room is not Room.DM and await self._parts.writer.read(
             lambda conn: store.is_private(conn, scene.row)
         )
+        told = False
         try:
             if alone:
                 await scene.surface.whisper(scene.thread, store.account_of(scene.row), text, answer=answer)
-                text, answer = PRIVATELY, None
+                text, answer, told = PRIVATELY, None, True
             if stream is not None:
                 await stream.done(text, answer)
             elif asks or not alone:
                 await scene.surface.say(scene.thread, text, asks, answer)
         except SurfaceError as error:
+            if told and error.gone:
+                return  # nobody is there any more, and who asked is not to be told all of it again
             raise Later(str(error), pause_s=error.retry_after_s) from error
 
     async def apologise(self, scene: Scene, stream: Stream | None, error: StoreUnavailable) -> None:

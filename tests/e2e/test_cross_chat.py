@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.messages import Room, SurfaceName
+from bot.messages import Incoming, Room, SurfaceName, Thread
 from bot.ports import SurfaceError
 from bot.work import Later
 from policy.approval import Verb
@@ -124,6 +124,12 @@ async def test_a_place_that_one_chat_has_to_have_is_told_apart_from_the_one_that
 
 async def _noted(floor: Floor, row: tuple[str, str, None]) -> bool:
     return row in await floor.audit("notice.")
+
+
+def _private(sub: str) -> Thread:
+    """Where a direct message to somebody in Slack stands."""
+    who = account(sub, SLACK)
+    return Thread(SLACK, who.team, f"dm:{who.user}", f"dm:{who.user}")
 
 
 # --- one chat falls -------------------------------------------------------------------------------------------
@@ -246,6 +252,34 @@ async def test_the_only_place_that_is_gone_is_not_given_up_while_somebody_has_to
         await floor.until(lambda: _noted(floor, ("notice.undelivered", "place_gone", None)))
         floor.teams.channels.add(FINANCE)
         await floor.until(lambda: floor.shows(TEAMS, "1 of 2"))
+
+
+async def test_whoever_asked_where_the_bot_was_put_out_since_is_told_once_in_private(floor: Floor) -> None:
+    """What is for them alone reaches them (in Teams: in their own chat); the place itself hears nothing any more."""
+    where = Thread(TEAMS, ENTRA[ACME], "19:office@thread.v2", "19:office@thread.v2", Room.CHANNEL)
+    floor.teams.left.add(where.channel)
+    floor.teams.faults["done"] = [SurfaceError("The bot is not in that conversation.", gone=True)] * 9
+    who = account("dana", TEAMS)
+    await floor.service.turn.on_message(Incoming(who, where, "m-out", "e-out", "Refund order 1042, 42.00 USD"))
+    await floor.both_show("Waiting")
+    await floor.until(lambda: any(said.asks for said in floor.teams.said))
+    await floor.quiet()
+    heard = [said for said in floor.teams.said if "waits for a finance approver" in said.text]
+    assert [(said.only_for, bool(said.asks)) for said in heard] == [(oid("dana"), False), (oid("dana"), True)]
+    answers = [said.only_for for said in floor.teams.said if said.text == "Both wait for approval."]
+    assert answers == [oid("dana")]
+    assert len(floor.teams.faults["done"]) == 8
+    assert all(said.only_for == oid("dana") for said in floor.teams.said)
+
+
+async def test_whoever_blocked_the_bot_after_asking_is_told_in_their_other_chat(floor: Floor) -> None:
+    floor.teams.left.add(floor.dm("dana", TEAMS).channel)
+    floor.teams.blocked.add(oid("dana"))
+    await floor.ask("dana", TEAMS)
+    await floor.both_show("Waiting")
+    await floor.until(lambda: "waits for a finance approver" in floor.slack.heard_by(_private("dana")))
+    (said,) = [said for said in floor.slack.said if "waits for a finance approver" in said.text]
+    assert [ask.label for ask in said.asks] == ["Withdraw"]
 
 
 # --- what is said besides cards -------------------------------------------------------------------------------

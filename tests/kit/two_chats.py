@@ -102,6 +102,8 @@ class Chat(RecordedChat):
     """By team and place."""
     blocked: set[str] = field(default_factory=set)
     """Accounts that take nothing from the bot."""
+    left: set[str] = field(default_factory=set)
+    """Conversations the bot was put out of."""
 
     async def post(self, team: str, destination: str, card: Card) -> Posted:
         await self._busy()
@@ -121,7 +123,14 @@ class Chat(RecordedChat):
     async def say(self, thread: Thread, text: str, asks: tuple[Ask, ...] = (), *more: Any) -> Posted:
         if self.closed is not None:
             raise self.closed
+        if thread.channel in self.left:
+            raise SurfaceError("The bot is not in that conversation.", gone=True)
         return await super().say(thread, text, asks, *more)
+
+    async def direct(self, who: ChatUser, text: str, asks: tuple[Ask, ...] = ()) -> Posted:
+        if who.user in self.blocked:
+            raise SurfaceError("They have blocked the bot.", gone=True)
+        return await super().direct(who, text, asks)
 
     async def _busy(self) -> None:
         if self.hangs is not None:
