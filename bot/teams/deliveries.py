@@ -20,6 +20,7 @@ BOT: Final = "28:"
 """How Teams' ids of bots begin; people's begin with ``29:``."""
 REASON_AT_MOST: Final = 2_000
 _KINDS: Final = {"personal": Kind.PERSONAL, "groupchat": Kind.GROUP, "channel": Kind.CHANNEL}
+_OF_NOBODY: Final = frozenset({"installationUpdate", "conversationUpdate"})
 _PART: Final = ";messageid="
 _ALONE: Final = "a:"
 """How Teams' ids of personal chats begin; those of chats that others can be in begin with ``19:``."""
@@ -133,6 +134,11 @@ def _reason(told: object) -> str:
 
 
 # --- the app comes and goes --------------------------------------------------------------------------
+
+
+def of_nobody(body: Body) -> bool:
+    """Whether Teams itself tells something: whoever caused it says nothing by it."""
+    return text_at(body, "type") in _OF_NOBODY
 
 
 def arrived(body: Body) -> bool:

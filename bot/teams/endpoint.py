@@ -22,7 +22,7 @@ from bot.identity.signed_token import TokenReason
 from bot.messages import ChatUser
 from bot.payload import Body, at
 from bot.ports import Standing, SurfaceError
-from bot.teams.deliveries import sender, thread_of
+from bot.teams.deliveries import of_nobody, sender, thread_of
 from bot.teams.met import meeting
 from bot.teams.verify import ConnectorTokens, NotTheConnector
 from policy.model import Json, TenantId
@@ -38,8 +38,6 @@ ASK_S: Final = 8.0
 ASK_FOR_INVOKE_S: Final = 2.0
 """How long Teams may take to say who a sender is: it gives up on a message after 15 s, on an invoke after 5."""
 
-_OF_NOBODY: Final = frozenset({"installationUpdate", "conversationUpdate"})
-"""Told by Teams itself: whoever caused them says nothing by them."""
 _HEARD: Final = frozenset({Standing.MEMBER, Standing.UNKNOWN})
 """Where Teams does not answer, the service refuses in words (invariant 13), as it does in every chat."""
 _READ_HERE: Final = (
@@ -93,7 +91,7 @@ class Endpoint:
             body = _parsed(await _body(request))
             self._tokens.vouch(caller, body)
             self._served(_team(body))
-            if body["type"] in _OF_NOBODY:
+            if of_nobody(body):
                 return await self._deliver(body)
             who, standing = await self._judge(body)
         except NotTheConnector as refused:

@@ -38,7 +38,7 @@ class Met:
     name: str | None = None
     teams_team: str | None = None
     person: str | None = None
-    """Who acted (aadObjectId, in lower case); None: nobody, such as an installation."""
+    """Who acted (aadObjectId, in lower case); None: nobody, such as an installation, whoever made it."""
     account: str | None = None
     """Teams' own id of who acted, ``29:…``."""
 

@@ -56,7 +56,7 @@ class Whereabouts:
                 fresh = places.remember(conn, tenant, met)
                 told = fresh and deliveries.arrived(body)
             if told:
-                self.audit.append(conn, [_event(tenant, met, gone=gone)])
+                self.audit.append(conn, [_event(tenant, met, _actor(body), gone=gone)])
             return fresh
 
         return await self.writer.run(unit)
@@ -81,8 +81,9 @@ def _met(body: Body, now: datetime) -> Met | None:
     service_url, bot = text_at(body, "serviceUrl"), text_at(body, "recipient", "id")
     if not (conversation and service_url and bot):
         return None
-    person = text_at(body, "from", "aadObjectId").lower()
-    known = deliveries.from_person(body) and GUID.fullmatch(person) is not None
+    # What Teams tells by itself names whoever caused it, such as an administrator who installs the app for others: the
+    # chat is not theirs, and they need not be in it.
+    person = None if deliveries.of_nobody(body) else _actor(body)
     return Met(
         team=deliveries.team_of(body),
         conversation=conversation,
@@ -92,9 +93,15 @@ def _met(body: Body, now: datetime) -> Met | None:
         at=now,
         name=name,
         teams_team=_team(body) if kind is Kind.CHANNEL else None,
-        person=person if known else None,
-        account=text_at(body, "from", "id") if known else None,
+        person=person,
+        account=None if person is None else text_at(body, "from", "id"),
     )
+
+
+def _actor(body: Body) -> str | None:
+    """The aadObjectId of the person an activity is from."""
+    person = text_at(body, "from", "aadObjectId").lower()
+    return person if deliveries.from_person(body) and GUID.fullmatch(person) else None
 
 
 def _name(body: Body) -> str | None:
@@ -108,10 +115,10 @@ def _team(body: Body) -> str | None:
     return text_at(body, "channelData", "team", "id") or text_at(body, "channelData", "teamsTeamId") or None
 
 
-def _event(tenant: TenantId, met: Met, *, gone: bool) -> Event:
+def _event(tenant: TenantId, met: Met, actor: str | None, *, gone: bool) -> Event:
     detail = {"surface": TEAMS, "team": met.team, "conversation": met.conversation, "kind": met.kind.value}
-    if met.person is not None:
-        detail["by"] = met.person
+    if actor is not None:
+        detail["by"] = actor
     if gone:
         return Event(Fact.CHAT_REMOVED, tenant, met.at, "uninstalled", detail=detail)
     return Event(Fact.CHAT_INSTALLED, tenant, met.at, "installed", detail=detail)

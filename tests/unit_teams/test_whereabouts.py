@@ -187,3 +187,23 @@ async def test_what_only_looks_like_a_person_is_not_kept(house: House) -> None:
     await house.note(personal("hello", person="not-a-guid"))
     await house.note(personal("hello", account="28:other-bot", person=ARNO_ID, id="2"))
     assert await house.whereabouts.behind(TENANT, (RITA, "28:other-bot")) == {}
+
+
+async def test_an_app_that_an_administrator_installs_for_somebody_does_not_make_their_chat_the_administrators(
+    house: House,
+) -> None:
+    await house.note(personal("hello"))
+    for kind in ("installationUpdate", "conversationUpdate"):
+        await house.note(personal(type=kind, action="add", account=ARNO, person=ARNO_ID, membersAdded=[{"id": BOT}]))
+        await house.note(
+            personal(type=kind, action="add", account=ARNO, person=ARNO_ID, conversation="a:of-somebody-new")
+        )
+        assert await house.read(lambda conn: places.personal(conn, ACME, TENANT, ARNO_ID)) is None
+        own = await house.read(lambda conn: places.personal(conn, ACME, TENANT, RITA_ID))
+        assert own is not None
+        assert own.conversation == PERSONAL
+    # Nor were they met there: Teams would say that they are none of it, and they would pass for a stranger.
+    assert await house.read(lambda conn: places.known(conn, ACME, TENANT, [ARNO_ID])) == {}
+    installed = [detail for kind, _, detail in await house.rows() if kind == "chat.installed"]
+    assert len(installed) == 1
+    assert ARNO_ID in installed[0], "who did it is in the audit"
