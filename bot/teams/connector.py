@@ -114,9 +114,10 @@ class Connector:
 
     # --- people and places ---------------------------------------------------------------------------
 
-    async def member(self, where: Where, account: str) -> Body:
+    async def member(self, where: Where, account: str, *, patience_s: float = PATIENCE_S) -> Body:
         """What Teams says of one member. `account`: ``29:…`` or an aadObjectId. Raises as `post` does."""
-        return await self._read(where, f"/v3/conversations/{part(where.conversation)}/members/{part(account)}")
+        path = f"/v3/conversations/{part(where.conversation)}/members/{part(account)}"
+        return await self._read(where, path, patience_s=patience_s)
 
     async def members(self, where: Where) -> Sequence[Json]:
         """Everybody in a conversation; in a channel that is everybody in it, guests included. Raises as `post` does."""
@@ -143,11 +144,13 @@ class Connector:
 
     # --- calls ---------------------------------------------------------------------------------------
 
-    async def _read(self, where: Where, path: str, query: Mapping[str, str] | None = None) -> Body:
+    async def _read(
+        self, where: Where, path: str, query: Mapping[str, str] | None = None, *, patience_s: float = PATIENCE_S
+    ) -> Body:
         async def ask() -> Answered:
             return await self._wire.ask("GET", where.service_url, path, query)
 
-        answered = await self._patiently(self._reading, where, ask, PATIENCE_S)
+        answered = await self._patiently(self._reading, where, ask, patience_s)
         if not isinstance(answered.body, Mapping):
             raise SurfaceError("Teams answered something that is not JSON.")
         return answered.body

@@ -15,7 +15,7 @@ from bot.teams.deliveries import BOT, TEAMS, conversation_of
 from bot.teams.finding import Finder, where
 from bot.teams.met import standing_met
 from bot.teams.places import Place
-from bot.teams.refusals import Refused
+from bot.teams.refusals import AGAIN, Refused
 from bot.teams.standing import standing_in, standing_of, standing_of_refusal
 from bot.teams.tables import Kind
 from policy.model import Json
@@ -75,11 +75,28 @@ class Roster:
         return None
 
     async def standing_at(self, who: ChatUser, body: Body) -> Standing:
-        """The same for the sender of a verified delivery, asked of the conversation it came from."""
+        """The same for the sender of a verified delivery, asked of the conversation it came from.
+
+        Teams counts the questions about a conversation together: where one sender, or sixty who look at a card, have
+        used them up, the others are asked about in their own conversation, whose count is theirs alone.
+        """
         if who.surface != TEAMS:
             return Standing.STRANGER
         place = Where(who.team, text_at(body, "serviceUrl"), conversation_of(body))
-        return await self._ask(place, text_at(body, "from", "id") or who.user, who)
+        account = text_at(body, "from", "id") or who.user
+        try:
+            return standing_of(await self._connector.member(place, account, patience_s=0), who.team, who.user)
+        except Refused as refusal:
+            if refusal.status not in AGAIN:
+                return standing_of_refusal(refusal)
+        except SurfaceError as error:
+            if error.retry_after_s is None:
+                return Standing.UNKNOWN
+        try:
+            own = await self._finder.theirs(who.team, who.user, None)
+        except SurfaceError:
+            return Standing.UNKNOWN
+        return await self._ask(where(own[0]) if own else place, account, who)
 
     async def room(self, place: Place) -> Room:
         """Who can read along; with outsiders in doubt, they are taken to be there."""
