@@ -275,6 +275,10 @@ def _may_carry_a_token(url: str) -> bool:
     return bool(host) and (scheme == "https" or (scheme == "http" and host in ("127.0.0.1", "localhost", "::1")))
 
 
+_TEAMS_BESIDE = ("TEAMS_OPENID_METADATA_URL", "TEAMS_LOGIN_URL", "TEAMS_SERVICE_URLS", "TEAMS_SSO_RESOURCE")
+"""What means nothing without a bot."""
+
+
 def _teams(source: Source) -> Teams | None:
     metadata, login = source.url("TEAMS_OPENID_METADATA_URL"), source.url("TEAMS_LOGIN_URL")
     more = tuple((source.text("TEAMS_SERVICE_URLS") or "").split())
@@ -283,7 +287,12 @@ def _teams(source: Source) -> Teams | None:
             mend = "Write https://HOST/PATH; http counts on this machine alone, as http://127.0.0.1:PORT."
             source.wrong("TEAMS_SERVICE_URLS", "has a part to which no token may go.", mend)
     resource = source.text("TEAMS_SSO_RESOURCE")
-    if not source.together("TEAMS_APP_ID", "TEAMS_APP_PASSWORD", "TEAMS_TENANT_ID"):
+    bot = ("TEAMS_APP_ID", "TEAMS_APP_PASSWORD", "TEAMS_TENANT_ID")
+    if not source.together(*bot):
+        beside = next((env for env in _TEAMS_BESIDE if source.text(env) is not None), None)
+        if beside is not None and all(source.text(env) is None for env in bot):
+            mend = "Set it with TEAMS_APP_PASSWORD and TEAMS_TENANT_ID, or remove the other."
+            source.wrong("TEAMS_APP_ID", f"is missing, while {beside} is set.", mend)
         return None
     password = source.secret("TEAMS_APP_PASSWORD")
     app_id, tenant = source.text("TEAMS_APP_ID"), source.text("TEAMS_TENANT_ID")

@@ -54,3 +54,19 @@ def test_the_bots_token_goes_nowhere_in_the_open(url: str) -> None:
 
 def test_addresses_of_a_rig_on_this_machine_and_of_a_proxy() -> None:
     assert faults(TEAMS_SERVICE_URLS="http://127.0.0.1:39788 https://proxy.acme.example/teams") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TEAMS_OPENID_METADATA_URL", "https://login.botframework.com/v1/.well-known/openidconfiguration"),
+        ("TEAMS_LOGIN_URL", "https://login.microsoftonline.us"),
+        ("TEAMS_SERVICE_URLS", "https://smba.trafficmanager.net"),
+        ("TEAMS_SSO_RESOURCE", f"api://botid-{APP_ID}"),
+    ],
+)
+def test_a_deployment_that_means_teams_does_not_start_without_an_app_id(name: str, value: str) -> None:
+    """With Slack set as well it would serve that alone, and nobody would know why Teams is silent."""
+    settings, found = look({name: value}, file_here=False)
+    assert settings.teams is None
+    assert [fault.where for fault in found] == ["TEAMS_APP_ID"]
