@@ -36,6 +36,8 @@ class AppToken:
         self._token = ""
         self._renew_at = self._ends_at = float("-inf")
         self._asking = asyncio.Lock()
+        self._refused: list[SurfaceError] = []
+        """How the last asking ended, if it did not end well. Another list for each asking."""
 
     async def get(self) -> str:
         """The token.
@@ -45,16 +47,23 @@ class AppToken:
         """
         if self._clock() < self._renew_at:
             return self._token
-        async with self._asking:  # whoever waited finds the other's answer
+        before = self._refused
+        async with self._asking:  # whoever waited finds the other's answer, a refusal too
             if self._clock() < self._renew_at:
                 return self._token
-            try:
-                await self._ask()
-            except SurfaceError:
-                if self._clock() < self._ends_at:
-                    return self._token
-                raise
+            if self._refused is before:
+                await self._try()
+            if self._refused and self._clock() >= self._ends_at:
+                raise SurfaceError(str(self._refused[0]))
             return self._token
+
+    async def _try(self) -> None:
+        try:
+            await self._ask()
+        except SurfaceError as error:
+            self._refused = [error]
+        else:
+            self._refused = []
 
     def spoiled(self, token: str) -> None:
         """The connector did not take `token`: the next one is asked for anew."""

@@ -167,3 +167,32 @@ async def test_a_tenant_is_one_part_of_the_address() -> None:
     login = Login()
     await login.token(Time(), tenant="../evil?x=").get()
     assert login.asked[0].url.raw_path.startswith(b"/..%2Fevil%3Fx%3D/oauth2/")
+
+
+async def test_many_at_once_are_refused_once() -> None:
+    """A login that hangs would otherwise keep the last of them waiting as many times as there are others."""
+    login = Login([(503, {})])
+    token = login.token(Time())
+    found = await asyncio.gather(*(token.get() for _ in range(20)), return_exceptions=True)
+    assert all(isinstance(one, SurfaceError) for one in found), found
+    assert len(login.asked) == 1
+    assert await token.get() == "token-2", "whoever comes later asks anew"
+
+
+async def test_who_waited_goes_on_with_a_token_that_still_holds() -> None:
+    login, clock = Login(), Time()
+    token = login.token(clock)
+    await token.get()
+    clock.now += 3600 - 200
+    login.answers.append((503, {}))
+    assert set(await asyncio.gather(*(token.get() for _ in range(20)))) == {"token-1"}
+    assert len(login.asked) == 2
+
+
+async def test_who_gave_up_waiting_leaves_the_asking_to_the_next() -> None:
+    login = Login()
+    token = login.token(Time())
+    first, second = asyncio.create_task(token.get()), asyncio.create_task(token.get())
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await asyncio.gather(first, second, return_exceptions=True))[1] in ("token-1", "token-2")
