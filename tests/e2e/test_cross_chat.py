@@ -183,8 +183,10 @@ async def test_an_approver_who_blocked_the_bot_is_asked_in_their_other_chat(engi
         await floor.until(lambda: floor.shows(SLACK, "Waiting", "dm:U-ann"))
         await floor.until(lambda: floor.shows(TEAMS, "Waiting", f"dm:{oid('bob')}"))
         # Once each, in the requester's chat if they are there; nothing to the requester.
+        theirs = {f"dm:{oid('bob')}", f"dm:{oid('danb')}"}
+        await floor.until(lambda: {place for place, _ in floor.teams.posts} >= theirs)
         assert {place for place, _ in floor.slack.posts} == {"dm:U-ann"}
-        assert {place for place, _ in floor.teams.posts} == {f"dm:{oid('bob')}", f"dm:{oid('danb')}"}
+        assert {place for place, _ in floor.teams.posts} == theirs
         await floor.press("ann", SLACK, view)
         await floor.until(lambda: floor.shows(TEAMS, "Refunded", f"dm:{oid('bob')}"))
         await floor.until(lambda: floor.shows(SLACK, "Refunded", "dm:U-ann"))
