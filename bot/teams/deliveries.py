@@ -23,7 +23,9 @@ _KINDS: Final = {"personal": Kind.PERSONAL, "groupchat": Kind.GROUP, "channel": 
 _OF_NOBODY: Final = frozenset({"installationUpdate", "conversationUpdate"})
 _PART: Final = ";messageid="
 _ALONE: Final = "a:"
-"""How Teams' ids of personal chats begin; those of chats that others can be in begin with ``19:``."""
+"""How Teams' ids of personal chats begin."""
+_TOGETHER: Final = "19:"
+"""The same of chats that others can be in."""
 
 
 def team_of(body: Body) -> str:
@@ -39,7 +41,13 @@ def kind_of(body: Body) -> Kind:
         return Kind.CHANNEL
     if kind is None and not grouped and conversation_of(body).startswith(_ALONE):
         return Kind.PERSONAL
-    return Kind.GROUP if kind is None or (kind is Kind.PERSONAL and grouped) else kind
+    return Kind.GROUP if kind is None or (kind is Kind.PERSONAL and (grouped or _of_others(body))) else kind
+
+
+def _of_others(body: Body) -> bool:
+    """Whether the id is of a chat between people. Where the bot is one of two, the id says so."""
+    conversation, own = conversation_of(body), text_at(body, "recipient", "id").removeprefix(BOT)
+    return conversation.startswith(_TOGETHER) and not (own and own in conversation)
 
 
 def conversation_of(body: Body) -> str:

@@ -119,6 +119,10 @@ def test_two_tenants_with_one_conversation_id_are_two_threads() -> None:
         ({"id": "19:x@thread.v2"}, Kind.GROUP),
         ({"conversationType": "personal", "isGroup": False}, Kind.PERSONAL),
         ({"conversationType": "personal", "isGroup": True}, Kind.GROUP),
+        # Two people's own chat, to which the app was added: "personal" to Teams.
+        ({"conversationType": "personal", "id": f"19:{RITA_ID}_{ARNO_ID}@unq.gbl.spaces"}, Kind.GROUP),
+        ({"conversationType": "personal", "id": "19:meeting_x@thread.v2"}, Kind.GROUP),
+        ({"conversationType": "personal", "id": f"19:{RITA_ID}_{BOT[3:]}@unq.gbl.spaces"}, Kind.PERSONAL),
         ({"conversationType": "meeting-of-the-future"}, Kind.GROUP),
         ({"conversationType": "meeting-of-the-future", "isGroup": True}, Kind.GROUP),
     ],
