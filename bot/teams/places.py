@@ -176,15 +176,17 @@ def _places(conn: Connection, tenant: TenantId, team: str, *conditions: sa.Colum
 
 
 def _place(row: RowMapping) -> Place:
+    kind = Kind(row["kind"])
     return Place(
         team=row["team"],
         conversation=row["conversation"],
-        kind=Kind(row["kind"]),
+        kind=kind,
         service_url=row["service_url"],
         bot=row["bot"],
         name=row["name"],
         teams_team=row["teams_team"],
-        person=row["person"],
+        # It may have been personal once: others are in it now.
+        person=row["person"] if kind is Kind.PERSONAL else None,
         removed=row["removed_at"] is not None,
     )
 

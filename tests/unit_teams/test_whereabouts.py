@@ -207,3 +207,11 @@ async def test_an_app_that_an_administrator_installs_for_somebody_does_not_make_
     installed = [detail for kind, _, detail in await house.rows() if kind == "chat.installed"]
     assert len(installed) == 1
     assert ARNO_ID in installed[0], "who did it is in the audit"
+
+
+async def test_a_chat_that_is_no_longer_personal_is_nobodys_own(house: House) -> None:
+    await house.note(personal("hello"))
+    await house.note(group("hello", conversation=PERSONAL))
+    got = await house.place(PERSONAL)
+    assert got is not None
+    assert (got.kind, got.person) == (Kind.GROUP, None)
