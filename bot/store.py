@@ -350,6 +350,10 @@ def told(conn: Connection, tenant: TenantId, about: str, what: str) -> bool:
     return conn.execute(query).first() is not None
 
 
+def all_told(conn: Connection, tenant: TenantId, about: str) -> tuple[str, ...]:
+    return tuple(conn.execute(sa.select(TOLD.c.what).where(TOLD.c.tenant == tenant, TOLD.c.about == about)).scalars())
+
+
 def mark_told(conn: Connection, tenant: TenantId, about: str, what: str, now: datetime, by: str | None = None) -> bool:
     """Whether it was new: nobody had said it, or claimed to."""
     return put_once(conn, TOLD, tenant=tenant, about=about, what=what, by=by, told_at=now)

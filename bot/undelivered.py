@@ -6,7 +6,7 @@ and gives back the audit rows, to be appended last.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from sqlalchemy.engine import Connection
@@ -40,14 +40,24 @@ class Missed:
         return [self._event(Kind.NOTICE_UNDELIVERED, end, held, now, str(fault)[:200])]
 
     def mended(self, conn: Connection, held: tuple[str, ...], now: datetime) -> list[Event]:
-        """The chat took it; a row if it had not before."""
-        before = any(store.told(conn, self.tenant, self.card_id, self._what(end)) for end in (NOT_TAKEN, PLACE_GONE))
-        if not before or not store.mark_told(conn, self.tenant, self.card_id, self._what(TAKEN), now):
+        """The chat took it; a row if it had not taken this, or what stood there before."""
+        told = store.all_told(conn, self.tenant, self.card_id)
+        missed = self._states(told, NOT_TAKEN) | self._states(told, PLACE_GONE)
+        over = missed - self._states(told, TAKEN)
+        for state in over:
+            store.mark_told(conn, self.tenant, self.card_id, replace(self, state=state)._what(TAKEN), now)
+        if not over:
             return []
         return [self._event(Kind.NOTICE_DELIVERED, TAKEN, held, now)]
 
     def _what(self, end: str) -> str:
         return f"{end}:{self.surface}:{self.team}:{self.destination}:{self.state[:16]}"
+
+    def _states(self, told: tuple[str, ...], end: str) -> set[str]:
+        """Of this card at this place, those that came to `end`."""
+        here = replace(self, state="")._what(end)
+        found = {what.removeprefix(here) for what in told if what.startswith(here)}
+        return {state for state in found if ":" not in state}  # the name of another place may begin like this one's
 
     def _event(self, kind: Kind, status: str, held: tuple[str, ...], now: datetime, why: str = "") -> Event:
         detail = {

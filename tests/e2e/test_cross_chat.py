@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import Connection
 
+from bot.core import utc_now
 from bot.messages import Incoming, Room, SurfaceName, Thread
 from bot.ports import SurfaceError
+from bot.undelivered import Missed
 from bot.work import Later
 from policy.approval import Verb
 from tests.kit.two_chats import ACME, ENTRA, FINANCE, SLACK, TEAMS, Floor, account, oid, two_chats
@@ -148,6 +152,26 @@ async def test_a_chat_that_refuses_keeps_nobody_in_the_other_waiting(floor: Floo
     floor.teams.closed = None
     await floor.until(lambda: floor.shows(TEAMS, "Refunded"))
     await floor.until(lambda: _noted(floor, ("notice.delivered", "delivered", None)))
+
+
+async def test_what_a_chat_did_not_take_is_over_once_it_took_anything_later(floor: Floor) -> None:
+    """The card may have moved on before it is tried again: nobody is left with a row that says it never arrived."""
+    first = Missed(ACME, "c1", TEAMS, ENTRA[ACME], FINANCE, "a" * 64)
+    later = replace(first, state="b" * 64)
+    places = (replace(later, destination=f"{FINANCE}:x"), replace(later, card_id="c2"), replace(later, surface=SLACK))
+
+    def unit(conn: Connection) -> list[list[str]]:
+        now, held = utc_now(), ("h1",)
+        steps = [
+            first.noted(conn, held, SurfaceError("Teams did not answer."), now),
+            *(place.mended(conn, held, now) for place in places),
+            later.mended(conn, held, now),
+            later.mended(conn, held, now),
+            first.mended(conn, held, now),
+        ]
+        return [[event.status for event in events] for events in steps]
+
+    assert await floor.core.writer.run(unit) == [["not_taken"], [], [], [], ["delivered"], [], []]
 
 
 async def test_a_chat_that_hangs_keeps_nobody_in_the_other_waiting(floor: Floor) -> None:
