@@ -17,7 +17,7 @@ from audit.event import Event, Kind
 from audit.store import AuditStore
 from audit.writer import Writer
 from bot.identity import confirmations, links, tickets
-from bot.identity.link_words import account, named, plain
+from bot.identity.link_words import TEAMS, account, named, plain
 from bot.identity.links import Link
 from bot.identity.telling import Telling
 from bot.identity.tickets import TicketEnd
@@ -219,13 +219,15 @@ def end_link(
 ) -> list[Event]:
     """Ends the link, and what might become one, together; nobody decides by it meanwhile.
 
-    An account that needs no link has to be linked from now on: otherwise it would be theirs again at once.
+    An account that needs no link has to be linked from now on: otherwise it would be theirs again at once. So has one
+    that would need none if tenants.yaml asked for no link.
     """
     turnstile.alone(conn, tenant)
     tickets.end_all(conn, tenant, who, TicketEnd.UNLINKED, now)
     confirmations.end_all(conn, tenant, who, now)
+    link = links.of_account(conn, tenant, who)
     events = links.unbind(conn, tenant, who, cause, now, by)
-    own = directory.implied(who)
+    own = directory.implied(who) or (link.subject if link is not None and who.surface == TEAMS else None)
     if own is None or not (events or directory.by_subject(conn, tenant, own)):
         return events
     barred = links.bar(conn, tenant, who, own, cause, now, by)

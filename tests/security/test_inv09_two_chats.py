@@ -11,10 +11,23 @@ from sqlalchemy.engine import Connection
 from bot.core import utc_now
 from bot.identity import links
 from bot.identity.links import How
+from bot.identity.scim_directory import ScimDirectory
+from bot.identity.tenants import read_tenants
 from bot.messages import ChatUser, Incoming
 from bot.ports import Standing
 from policy.approval import ApprovalStatus
-from tests.kit.two_chats import ACME, SLACK, TEAMS, Floor, account, oid, subject, tenants_text, two_chats
+from tests.kit.two_chats import (
+    ACME,
+    SLACK,
+    TEAMS,
+    Floor,
+    account,
+    linked_staff,
+    oid,
+    subject,
+    tenants_text,
+    two_chats,
+)
 
 REACH_S = 2.0
 
@@ -136,3 +149,21 @@ async def test_where_it_is_tightened_an_account_needs_its_link(sqlite_url: str, 
 
 def _hello(floor: Floor) -> Incoming:
     return Incoming(account("ann", TEAMS), floor.dm("ann", TEAMS), "m-hello", "e-hello", "hello")
+
+
+async def test_what_was_unlinked_does_not_come_back_when_links_are_no_longer_asked_for(
+    engine_url: str, tmp_path: Path
+) -> None:
+    """`linking: required` is taken out of tenants.yaml after an account was taken away from somebody."""
+    tenants = tenants_text(linking="required")
+    async with two_chats(tmp_path / "floor", engine_url, tenants=tenants, people=linked_staff) as floor:
+        await floor.command("ada", TEAMS, f"unlink {oid('bob')}")
+        assert await floor.person(account("bob", TEAMS)) is None
+        relaxed = tmp_path / "relaxed.yaml"
+        relaxed.write_text(tenants_text(), "utf-8")
+        later = ScimDirectory(read_tenants(relaxed, {}))
+        ann, bob = account("ann", TEAMS), account("bob", TEAMS)
+        found = await floor.core.writer.read(lambda conn: [later.by_account(conn, one) for one in (ann, bob)])
+        assert [one is None for one in found] == [False, True]
+        rows = await floor.audit("identity.unlinked")
+        assert len(rows) == 2, "one for each of Bob's accounts"
