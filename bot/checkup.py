@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from bot.identity.link_words import TEAMS
 from bot.identity.people import person_key
 from bot.identity.tenants import Tenants, TenantsError, read_tenants
 from bot.keys import KeysError, open_keys
@@ -89,9 +90,9 @@ class Read:
     @property
     def destinations(self) -> tuple[str, ...]:
         """The channels that tools.yaml names, each once."""
-        return tuple(sorted({place for policy in self._policies() for place in channels_of(policy)}))
+        return tuple(sorted({place for policy in self.policies() for place in channels_of(policy)}))
 
-    def _policies(self) -> tuple[Policy, ...]:
+    def policies(self) -> tuple[Policy, ...]:
         if self.policy is None:
             return ()
         own = () if self.tenants is None else tuple(self.policy.of(tenant) for tenant in self.tenants.tenants)
@@ -154,7 +155,7 @@ def judge_channels(read: Read, channels: Sequence[Channel], known: Sequence[Know
     told = {(channel.tenant, channel.destination) for channel in channels} | {
         (None, channel.destination) for channel in channels if channel.tenant is None
     }
-    return (*found, *_unasked(read, told))
+    return (*found, *_unasked(read, told), *_by_name(read))
 
 
 def _unasked(read: Read, told: Collection[tuple[TenantId | None, str]]) -> Iterator[Finding]:
@@ -169,6 +170,17 @@ def _unasked(read: Read, told: Collection[tuple[TenantId | None, str]]) -> Itera
             if (tenant, place) not in told and (None, place) not in told:
                 what = f"is in no chat that is connected for the tenant {tenant}."
                 yield Finding(Level.WARNING, place, what, NOWHERE)
+
+
+def _by_name(read: Read) -> Iterator[Finding]:
+    """Channels of Teams that tools.yaml means by their name, which is anybody's to choose there."""
+    if read.settings.teams is None:
+        return
+    places = {place for policy in read.policies() for place, name in asked_of(policy, TEAMS) if name.startswith("#")}
+    for place in sorted(places):
+        what = "is a name, and in Teams whoever may make a team may make a channel called so."
+        mend = 'Write its id, "teams:19:…@thread.tacv2" (Get link to channel), beside "slack:#…" for Slack.'
+        yield Finding(Level.WARNING, place, what, mend)
 
 
 def judge_role(role: DatabaseRole | None) -> Iterator[Finding]:

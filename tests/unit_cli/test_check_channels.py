@@ -3,18 +3,21 @@ to it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from bot.checkup import Channel, Level, Read, asked_of, examine, judge_channels
 from bot.messages import SurfaceName
+from bot.settings import Teams
 from policy.model import TenantId
 from tests.kit.two_chats import ACME, GLOBEX, ROOT, tenants_text
+from tools.credentials import Secret
 
 FINANCE = "#finance-approvals"
 ONLY_TEAMS = f"teams:{FINANCE}"
+IN_TEAMS = "teams:19:0a1b@thread.tacv2"
 
 
 @dataclass(frozen=True)
@@ -93,3 +96,20 @@ def test_each_chat_is_asked_for_what_is_meant_there(deployment: Deployment) -> N
     assert [asked_of(every.of(ACME), chat) for chat in (slack, teams)] == [((FINANCE, FINANCE),)] * 2
     assert asked_of(one.of(ACME), teams) == ((ONLY_TEAMS, FINANCE),)
     assert asked_of(one.of(ACME), slack) == ()
+
+
+@pytest.mark.parametrize(
+    ("place", "warned"), [(FINANCE, True), (ONLY_TEAMS, True), ("slack:#finance-approvals", False), (IN_TEAMS, False)]
+)
+def test_where_teams_is_served_a_channel_named_by_its_name_is_doubtful(
+    deployment: Deployment, place: str, warned: bool
+) -> None:
+    """Whoever may make a team may make a channel called like the approvers'."""
+    read = deployment.read(place)
+    told = [there(tenant, place) for tenant in (ACME, GLOBEX)]
+    assert judge_channels(read, told, ()) == (), "Slack alone: a name is one channel"
+    served = replace(
+        read, settings=replace(read.settings, teams=Teams("app", Secret("TEAMS_APP_PASSWORD", "p"), "t", None))
+    )
+    found = judge_channels(served, told, ())
+    assert [(one.level, one.where) for one in found] == ([(Level.WARNING, place)] if warned else [])
