@@ -14,7 +14,8 @@ from datetime import datetime
 from typing import TypeAlias
 
 from bot.cards import Button, Card, Item, Quote, Tone
-from bot.slack.mrkdwn import chunks, escape, visible
+from bot.slack.mrkdwn import chunks, escape
+from bot.visible import visible
 from policy.approval import Verb
 from policy.model import Json
 from tools.spec import Draft, Fact

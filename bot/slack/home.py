@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bot.ports import Home, HomeLine
-from bot.slack.mrkdwn import visible
+from bot.visible import visible
 from policy.model import Json
 
 _LINES = 20

@@ -19,21 +19,10 @@ _ADDRESS = re.compile(r"^(https?://|mailto:)[^\s<>|\x00-\x1f]+$", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Control and direction characters: they would show words in another order than they are."""
 
-_HIDDEN = re.compile(_CONTROL.pattern[:-1] + r"\u00ad\u200b\u2028\u2029\u2060-\u2064\ufeff\U000e0000-\U000e007f\r]")
-"""These, and those that take no space at all."""
-
 
 def escape(text: str) -> str:
     """`text` as mrkdwn reads it literally, but for emphasis marks."""
     return _CONTROL.sub("", text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def visible(text: str) -> str:
-    """`text` with every character that cannot be seen, or that reorders the others, spelt out.
-
-    For what an approver signs: nothing in it may be invisible.
-    """
-    return _HIDDEN.sub(lambda m: f"⟨U+{ord(m[0]):04X}⟩", text.replace("\r\n", "\n"))
 
 
 def mrkdwn(markdown: str) -> str:

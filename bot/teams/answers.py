@@ -13,7 +13,8 @@ from bot.ports import Answer, Ask, Source
 from bot.teams import action
 from bot.teams.elements import Element, Sheet, actions, adaptive_card, execute, opens, safe_address
 from bot.teams.markdown import escape, messages
-from bot.teams.plain import visible, weight
+from bot.teams.plain import weight
+from bot.visible import visible
 from policy.approval import Verb
 from policy.model import Json
 

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from bot.cards import Item, Tone
 from bot.ports import Service
+from bot.visible import visible
 from bot.web import view as views
 from bot.web.data import DemoData, Doorway
 from bot.web.markup import rendered
@@ -47,7 +48,12 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     env.filters.update(
-        markdown=rendered, clock=views.clock, clock_seconds=views.clock_seconds, day=views.day, trail=_trail_tone
+        markdown=rendered,
+        clock=views.clock,
+        clock_seconds=views.clock_seconds,
+        day=views.day,
+        trail=_trail_tone,
+        visible=visible,
     )
     env.globals.update(bot_name=BOT_NAME, tones=TONES, is_open=_is_open)
     return env

@@ -20,7 +20,8 @@ from bot.ports import Home, HomeLine
 from bot.teams.adaptive import draw
 from bot.teams.elements import Sheet
 from bot.teams.home_card import draw_home, draw_welcome
-from bot.teams.plain import unshown, visible
+from bot.teams.plain import unshown
+from bot.visible import visible
 from tests.rigs.slack_house import a_card
 from tests.unit_teams.adaptive_kit import elements
 from tools.spec import Draft, Fact

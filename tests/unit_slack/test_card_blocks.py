@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from bot.cards import Button, Card, Item, Quote, Tone
 from bot.ports import Ask
 from bot.slack.blocks import button_value, draft_text, draw, read_value
-from bot.slack.mrkdwn import visible
 from bot.slack.spoken import spoken
+from bot.visible import visible
 from policy.approval import Verb
 from tests.rigs.slack_house import a_card
 from tests.unit_slack.block_kit import accept, everything, preformatted, shown, walk

@@ -8,13 +8,13 @@ import string
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import Phase, example, given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from bot.cards import Button, Card, Item, Quote, Tone
-from bot.slack.mrkdwn import visible as visible_in_slack
 from bot.teams.adaptive import Mention, draft_text, draw
-from bot.teams.plain import one_line, visible
+from bot.teams.plain import one_line
+from bot.visible import visible
 from policy.approval import Verb
 from tests.rigs.slack_house import a_card
 from tests.unit_teams.adaptive_kit import accept, elements, everything, monospaced, shown, spaceless
@@ -201,14 +201,6 @@ def test_what_people_write_is_left_as_it_is(text: str) -> None:
 
 def test_accents_do_not_cover_the_line_above() -> None:
     assert visible("Z" + "\u0301" * 6) == "Z" + "\u0301" * 4 + "⟨U+0301⟩⟨U+0301⟩"
-
-
-@given(st.characters())
-@example("\U000e0000")
-def test_what_slack_spells_out_teams_spells_out(char: str) -> None:
-    text = f"a{char}b"
-    if visible_in_slack(text) != text:
-        assert visible(text) != text
 
 
 def test_a_second_line_does_not_pass_for_the_house() -> None:
