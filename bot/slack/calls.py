@@ -29,13 +29,25 @@ SDK_LOG.setLevel(logging.INFO)
 """Never DEBUG: there the SDK logs whole messages (invariant 11)."""
 
 _GONE = frozenset(
-    {"message_not_found", "cant_update_message", "edit_window_closed", "channel_not_found", "is_archived"}
+    {
+        "message_not_found",
+        "cant_update_message",
+        "edit_window_closed",
+        "channel_not_found",
+        "is_archived",
+        # Nobody reads there any more: whoever has an account in another chat is written to in that one.
+        "user_disabled",
+        "user_not_found",
+        "users_not_found",
+    }
 )
 _MENDS = {
     "not_in_channel": "The bot is not a member of the channel: invite it there with /invite.",
     "channel_not_found": "The channel does not exist, or the bot was never invited to it.",
     "is_archived": "The channel is archived.",
     "message_not_found": "The message does not exist any more.",
+    "user_disabled": "The account is deactivated.",
+    "user_not_found": "There is no such account in the workspace.",
     "invalid_auth": "The bot's token is not valid: check SLACK_BOT_TOKEN, or install the app anew.",
     "invalid_refresh_token": "It was used before: if it stays so, install the app anew.",
     "token_expired": "The bot's token has run out: switch token rotation off, or install the app at /slack/install.",

@@ -69,6 +69,7 @@ async def test_nothing_the_gateway_answers_runs_a_held_tool_before_its_press(loc
         "execute": await gateway.execute(DEMO, view.held_id, 1, token),
         "view": await gateway.view(DEMO, view.held_id),
         "card": await gateway.card(DEMO, view.card_id),
+        "open_to": await gateway.open_to(house.who("ann"), view.held_id),
         "waiting_for": await gateway.waiting_for(house.who("ann")),
         "asked_by": await gateway.asked_by(DEMO, dana.subject),
         "in_doubt": await gateway.in_doubt(DEMO),
