@@ -55,10 +55,12 @@ async def reading(two: Two, view: HeldView) -> None:
     assert await gateway.card(GLOBEX, view.card_id) == ()
     for sub in ("ann", "bob", "lee", "ada"):
         silent(await gateway.waiting_for(await two.who(GLOBEX, sub)))
+        assert await gateway.open_to(await two.who(GLOBEX, sub), view.held_id) == ()
     silent(await gateway.asked_by(GLOBEX, view.requester))
     assert [one.held_id for one in await gateway.asked_by(ACME, view.requester)] == [view.held_id]
     assert await gateway.card(ACME, view.card_id) == (await gateway.view(ACME, view.held_id),)
     assert len(await gateway.waiting_for(await two.who(ACME, "ann"))) == 1
+    assert len(await gateway.open_to(await two.who(ACME, "ann"), view.held_id)) == 1
 
 
 async def question(two: Two, view: HeldView) -> None:
@@ -235,6 +237,7 @@ Probe: TypeAlias = Callable[[Two, HeldView], Awaitable[None]]
 MATRIX: Mapping[str, Probe] = {
     "view": reading,
     "card": reading,
+    "open_to": reading,
     "waiting_for": reading,
     "asked_by": reading,
     "question": question,
