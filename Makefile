@@ -25,7 +25,7 @@ demo-idp: $(VENV)/.runtime $(IDP)/.stamp ## the same with an identity provider b
 	@exec $(BIN)/python -m bot demo --idp $(if $(PORT),--port $(PORT)) $(ARGS)
 
 test: setup ## everything, on SQLite and PostgreSQL, against real counterparts
-	@$(BIN)/python -m pytest $(ARGS)
+	@exec $(BIN)/python -m $(if $(ARGS),pytest $(ARGS),tests.halves)
 
 check: $(VENV)/.all ## format, lint, types, contracts, unit tests: under a minute
 	@$(MAKE) -j2 -Otarget format lint house contracts dependencies types unit
