@@ -19,6 +19,7 @@ from sqlalchemy import create_engine, event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError
 
+from audit.alive import watch
 from audit.faults import StoreConflict, StoreUnavailable, spoken, translate, unavailable
 from audit.types import dump_json
 
@@ -97,8 +98,8 @@ def _postgres_engine(url: URL) -> Engine:
         isolation_level="READ COMMITTED",
         pool_size=WRITE_THREADS + READ_THREADS,
         max_overflow=16,
-        pool_pre_ping=True,
     )
+    watch(engine)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
@@ -223,7 +224,10 @@ class Writer:
         self._check_open()
         with spoken(), self.engine.connect() as connection:
             if not self._sqlite:
-                return unit(connection.execution_options(postgresql_readonly=True))
+                result = unit(connection.execution_options(postgresql_readonly=True))
+                # A rollback makes the driver forget every statement that the server has prepared for it.
+                connection.commit()
+                return result
             driver = cast(sqlite3.Connection, connection.connection.dbapi_connection)
             driver.execute("PRAGMA query_only=ON")
             try:

@@ -150,6 +150,9 @@ async def _fill(home: Home, rig: Rig, writer: Writer, many: int) -> list[HeldCal
     if row is None:
         raise LookupError("nothing was held")
     ids = set(await copies(writer, row, many, open_keys(home.data / "keys").mac))
+    if writer.engine.dialect.name == "postgresql":
+        # What autovacuum does within a minute; at once after a bulk insert it takes the table for an empty one.
+        await writer.run(lambda conn: conn.exec_driver_sql("ANALYZE"))
 
     def unit(conn: Connection) -> list[HeldCall]:
         rows = approvals.select(conn, TenantId("demo"), HELD.c.status == row.status)
