@@ -27,7 +27,7 @@ demo-idp: $(VENV)/.runtime $(IDP)/.stamp ## the same with an identity provider b
 test: setup ## everything, on SQLite and PostgreSQL, against real counterparts
 	@exec $(BIN)/python -m $(if $(ARGS),pytest $(ARGS),tests.halves)
 
-check: $(VENV)/.all ## format, lint, types, contracts, unit tests: under a minute
+check: $(VENV)/.all ## format, lint, types, contracts, unit tests: a few minutes
 	@$(MAKE) -j2 -Otarget format lint house contracts dependencies types unit
 
 bench: setup ## the figures of docs/, beside their references

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine.interfaces import DBAPIConnection
 
 from audit import alive
 from audit.writer import Writer, make_engine
@@ -31,9 +32,9 @@ def pings(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     seen: list[int] = []
     asked = engine.dialect.do_ping
 
-    def ping(connection: object) -> bool:
+    def ping(connection: DBAPIConnection) -> bool:
         seen.append(1)
-        return asked(connection)  # type: ignore[arg-type]
+        return asked(connection)
 
     monkeypatch.setattr(engine.dialect, "do_ping", ping)
     return seen
